@@ -1,0 +1,58 @@
+"""The broker's HTTP face, on a Unix socket that only the services of this host can reach."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from connectors import messages
+from connectors.broker.broker import Broker
+from dataspace.kernel.clock import Clock
+from dataspace.kernel.errors import DataspaceError
+from dataspace.kernel.http import problem
+
+
+def create_broker_app(broker: Broker, clock: Clock) -> FastAPI:
+    """One route for each act of :class:`Broker`; a refusal is problem+json with its code."""
+    app = FastAPI(title="key broker", openapi_url=None, docs_url=None, redoc_url=None)
+
+    @app.exception_handler(DataspaceError)
+    def refused(_request: Request, error: DataspaceError) -> JSONResponse:
+        return JSONResponse(problem(error), status_code=error.status, media_type="application/problem+json")
+
+    @app.get("/v1/health")
+    def health() -> dict[str, str]:
+        return {"broker_id": broker.broker_id, "policy_digest": broker.policy_digest}
+
+    @app.post("/v1/grant-keys")
+    def grant_keys(order: messages.KeyOrder) -> dict[str, Any]:
+        return {"keys": broker.grant_keys(order, clock())}
+
+    @app.post("/v1/grants")
+    def grants(batch: messages.GrantRegistrations) -> dict[str, Any]:
+        return {"answers": broker.register(batch, clock())}
+
+    @app.post("/v1/withdrawals")
+    def withdrawals(batch: messages.Withdrawals) -> dict[str, Any]:
+        return {"answers": broker.withdraw(batch, clock())}
+
+    @app.get("/v1/subjects/{subject}/head")
+    def head(subject: str) -> dict[str, str]:
+        return {"head": broker.subject_head(subject, clock())}
+
+    @app.post("/v1/challenges")
+    def challenges() -> dict[str, str]:
+        return {"nonce": broker.challenge(clock())}
+
+    @app.post("/v1/openings")
+    def openings(opening: messages.Opening) -> dict[str, Any]:
+        return asdict(broker.open(opening, clock()))
+
+    @app.post("/v1/releases")
+    def releases(order: messages.ReleaseOrder) -> dict[str, str]:
+        return {"release": broker.release(order, clock())}
+
+    return app

@@ -1,0 +1,1 @@
+"""What a resident allows: requests, grants, withdrawals, receipts, and the decision over them."""

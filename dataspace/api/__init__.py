@@ -1,0 +1,1 @@
+"""HTTP: parse, authenticate, read the time once, call one flow, answer."""

@@ -1,0 +1,1 @@
+"""Who is who: residents, sources, operators, their licences, and the tokens they act with."""

@@ -1,0 +1,1 @@
+"""Clock, ids, encodings, errors, database: small, and imports nothing of ours."""
