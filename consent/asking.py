@@ -14,6 +14,7 @@ from typing import Literal
 from consent.errors import GrantInvalidError, RequestInvalidError
 from consent.model import DAY, Grant, GrantKey, GrantTermsSigned, Notice, Product, Scope, UseRequest
 from dataspace.kernel.encoding import digest
+from dataspace.kernel.errors import SignatureInvalidError
 from dataspace.kernel.ids import random_id
 from dataspace.kernel.signed import Verified, key_bytes, verified
 from dataspace.standard.register import Licence, Listing, reviewed
@@ -80,7 +81,10 @@ def verify_request(listed: ListedProduct, request: str) -> Verified[UseRequest]:
 
 def verify_grant_key(token: str, broker: bytes, request_digest: str, now: int) -> Verified[GrantKey]:
     """The broker's key for this request; one that the pinned broker did not sign is refused."""
-    key = verified(GrantKey, token, broker)
+    try:
+        key = verified(GrantKey, token, broker)
+    except SignatureInvalidError as error:
+        raise RequestInvalidError("this key is not the broker's", code="substituted_broker_key") from error
     if key.content.request_digest != request_digest:
         raise RequestInvalidError("the broker made this key for another request", code="substituted_broker_key")
     if now >= key.content.not_after:
@@ -167,9 +171,9 @@ def check_grant_answers(grant: GrantTermsSigned, listed: ListedProduct, request:
     given = {scope.collection: scope.fields for scope in grant.scope}
     rules = (
         (grant.recipient == request.operator_id, "recipient_mismatch"),
-        (grant.product_digest == product.digest == request.product_digest, "grant_product_mismatch"),
         (grant.purpose == request.purpose == product.content.purpose, "purpose_not_granted"),
         (_covers(given, wanted), "field_outside_grant"),
+        (grant.product_digest == product.digest == request.product_digest, "grant_product_mismatch"),
         (grant.mode == product.content.grant.mode and grant.uses <= product.content.grant.uses, "grant_too_wide"),
         (grant.not_after - grant.not_before <= product.content.grant.days * DAY, "grant_too_wide"),
     )

@@ -7,13 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
-from sqlmodel import Session, col
+from sqlalchemy import Table, func, select, update
+from sqlmodel import Session, SQLModel, col
 
 from consent.model import Grant
 from consent.tables import AskRow, GrantRow, ProductRow, RefusalRow, RequestRow, RunRow, UseRow
+from dataspace.kernel.db import insert_new, upsert
 
 RECORDED, ACTIVE, WITHDRAWING, WITHDRAWN, REFUSED = "recorded", "active", "withdrawing", "withdrawn", "refused"
+_ALL = SQLModel.metadata.tables
+_PRODUCTS: Table = _ALL[str(ProductRow.__tablename__)]
+_REQUESTS: Table = _ALL[str(RequestRow.__tablename__)]
+_ASKS: Table = _ALL[str(AskRow.__tablename__)]
+_USES: Table = _ALL[str(UseRow.__tablename__)]
 
 
 @dataclass(frozen=True)
@@ -52,13 +58,14 @@ class StoredRun:
     decision: str
     released: str | None
     answer: dict[str, Any] | None
+    at: int = 0
 
 
 # products and requests
 
 
 def put_product(session: Session, row: StoredProduct) -> None:
-    session.merge(ProductRow(**vars(row)))
+    upsert(session, _PRODUCTS, vars(row))
 
 
 def product(session: Session, product_digest: str) -> StoredProduct | None:
@@ -78,15 +85,21 @@ def _product(row: ProductRow) -> StoredProduct:
 def add_request(
     session: Session, request_digest: str, operator_id: str, product_digest: str, token: str, now: int
 ) -> None:
-    session.add(
-        RequestRow(
-            request_digest=request_digest,
-            operator_id=operator_id,
-            product_digest=product_digest,
-            received_at=now,
-            token=token,
-        )
-    )
+    """A received request; the same again changes nothing."""
+    row = {
+        "request_digest": request_digest,
+        "operator_id": operator_id,
+        "product_digest": product_digest,
+        "received_at": now,
+        "token": token,
+    }
+    insert_new(session, _REQUESTS, [row])
+
+
+def lock_request(session: Session, request_digest: str) -> None:
+    """Other runs of this request wait until the transaction ends."""
+    query = select(col(RequestRow.request_digest)).where(col(RequestRow.request_digest) == request_digest)
+    session.execute(query.with_for_update())
 
 
 def request(session: Session, request_digest: str) -> tuple[str, str] | None:
@@ -108,7 +121,7 @@ def requests(session: Session, digests: Sequence[str]) -> dict[str, str]:
 
 
 def add_asks(session: Session, request_digest: str, product_digest: str, keys: Sequence[tuple[str, str]]) -> None:
-    """One question to each (resident_id, signed grant key)."""
+    """One question to each (resident_id, signed grant key); who was asked already keeps the first key."""
     rows = [
         {
             "resident_id": resident_id,
@@ -119,8 +132,7 @@ def add_asks(session: Session, request_digest: str, product_digest: str, keys: S
         }
         for resident_id, grant_key in keys
     ]
-    if rows:
-        session.execute(insert(AskRow), rows)
+    insert_new(session, _ASKS, rows)
 
 
 def asks(session: Session, resident_id: str) -> list[tuple[str, str, str]]:
@@ -135,10 +147,14 @@ def ask_state(session: Session, resident_id: str, request_digest: str) -> tuple[
     return (row.state, row.grant_key) if row else None
 
 
-def answer_ask(session: Session, resident_id: str, request_digest: str, state: str) -> None:
-    row = session.get_one(AskRow, (resident_id, request_digest))
-    row.state = state
-    session.add(row)
+def answer_ask(session: Session, resident_id: str, request_digest: str, state: str) -> bool:
+    """Whether the question was still open; then it is answered now. Of two writers, one gets True."""
+    change = update(AskRow).where(
+        col(AskRow.resident_id) == resident_id,
+        col(AskRow.request_digest) == request_digest,
+        col(AskRow.state) == "asked",
+    )
+    return _changed(session, change.values(state=state))
 
 
 def answered_before(session: Session, product_digest: str) -> set[str]:
@@ -209,10 +225,22 @@ def grants_in_state(session: Session, state: str, limit: int) -> list[StoredGran
     return [_grant(row) for row in session.scalars(query)]
 
 
-def change_grants(session: Session, changes: Sequence[dict[str, Any]]) -> None:
-    """Set columns of grants; each change names resident_id and grant_digest."""
-    if changes:
-        session.execute(update(GrantRow), list(changes))
+def move_grant(
+    session: Session, resident_id: str, grant_digest: str, source: str | Sequence[str], state: str, **values: Any
+) -> bool:
+    """Set ``state`` and other columns if the grant is in a state of ``source``. Of two writers, one gets True."""
+    sources = [source] if isinstance(source, str) else list(source)
+    change = update(GrantRow).where(
+        col(GrantRow.resident_id) == resident_id,
+        col(GrantRow.grant_digest) == grant_digest,
+        col(GrantRow.state).in_(sources),
+    )
+    return _changed(session, change.values(state=state, **values))
+
+
+def _changed(session: Session, statement: Any) -> bool:
+    result: Any = session.execute(statement)
+    return bool(result.rowcount == 1)
 
 
 def _grant(row: GrantRow) -> StoredGrant:
@@ -261,9 +289,10 @@ def runs_of_request(session: Session, request_digest: str) -> list[StoredRun]:
     return [_run(row) for row in session.scalars(query)]
 
 
-def unfinished_runs(session: Session) -> list[StoredRun]:
-    """Runs that a crash left between decision and answer."""
-    return [_run(row) for row in session.scalars(select(RunRow).where(col(RunRow.state) == "decided"))]
+def unfinished_runs(session: Session, before: int) -> list[StoredRun]:
+    """Runs decided at ``before`` or earlier that have neither an answer nor a failure."""
+    query = select(RunRow).where(col(RunRow.state) == "decided", col(RunRow.at) <= before)
+    return [_run(row) for row in session.scalars(query.order_by(col(RunRow.at), col(RunRow.run_id)))]
 
 
 def decisions(session: Session) -> dict[str, int]:
@@ -276,26 +305,13 @@ def _run(row: RunRow) -> StoredRun:
     answer = json.loads(row.answer) if row.answer else None
     reasons = tuple(json.loads(row.reasons))
     return StoredRun(
-        row.run_id, row.request_digest, row.state, row.outcome, reasons, row.decision, row.released, answer
+        row.run_id, row.request_digest, row.state, row.outcome, reasons, row.decision, row.released, answer, row.at
     )
 
 
 def add_uses(session: Session, rows: list[dict[str, Any]]) -> None:
     """Rows of ``grant_uses``; a use of the same grant for the same request is one use."""
-    for start in range(0, len(rows), 400):
-        part = rows[start : start + 400]
-        digests = [row["grant_digest"] for row in part]
-        known = set(
-            session.scalars(
-                select(col(UseRow.grant_digest)).where(
-                    col(UseRow.request_digest) == part[0]["request_digest"],
-                    col(UseRow.grant_digest).in_(digests),
-                )
-            )
-        )
-        fresh = [row for row in part if row["grant_digest"] not in known]
-        if fresh:
-            session.execute(insert(UseRow), fresh)
+    insert_new(session, _USES, rows)
 
 
 def uses_of_grants(session: Session, digests: Sequence[str], except_request: str) -> dict[str, int]:

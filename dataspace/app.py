@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import httpx
 import structlog
 from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
 
 import policies
 from connectors.broker.client import BrokerClient
@@ -85,17 +86,17 @@ def create_app(settings: Settings, *, space: Space | None = None, clock: Clock =
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.space = space or open_space(settings, clock)
+        app.state.space = space or await run_in_threadpool(open_space, settings, clock)
         opened: Space = app.state.space
         opened.sequencer.start()
-        recover(opened, clock())
+        await run_in_threadpool(recover, opened, clock())
         worker = Worker(opened, clock)
         worker.start()
         try:
             yield
         finally:
-            worker.stop()
-            opened.sequencer.stop()
+            await run_in_threadpool(worker.stop)  # it may be waiting for an answer that this loop carries
+            await run_in_threadpool(opened.sequencer.stop)
             opened.database.close()
 
     app = FastAPI(

@@ -111,7 +111,8 @@ def verify() -> None:
     database = Database(open_engine(settings.database_url or sqlite_url(settings.service_home / "dataspace.db")))
     body_key = BodyKey(home.body_key(settings))
     report = verify_log(database, pins.log_key, pins.log_origin, body_key, pins.witnesses)
-    typer.echo(json.dumps({"size": report.size, "entries": report.entries, "subjects": report.subjects}))
+    found = {"size": report.size, "root": report.root, "entries": report.entries, "subjects": report.subjects}
+    typer.echo(json.dumps(found))
     for problem in report.problems:
         typer.echo(problem, err=True)
     if report.problems:

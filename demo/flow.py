@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -30,6 +32,8 @@ class Outcome:
     records: int = 0
     rules: dict[str, dict[str, list[Person]]] = field(default_factory=dict)
     """For each cohort product: who granted, refused, granted and withdrew."""
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    """For each cohort product: granted (including those later withdrawn), refused, withdrawn."""
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     references: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     individual: dict[str, int] = field(default_factory=dict)
@@ -121,6 +125,7 @@ def cohorts(tell: Narrator, city: City, space: Dataspace) -> None:
         "6. 同意 Clients verify the questions and answer: 80 % grant, 15 % refuse, 5 % grant and withdraw.",
         lambda: each(city.study, answer_by_rule),
     )
+    take_backup(city)
     for name in ("A", "B"):
         digest = outcome.listed[name].digest
         product_id = outcome.listed[name].product_id
@@ -137,6 +142,17 @@ def cohorts(tell: Narrator, city: City, space: Dataspace) -> None:
         say_counts(tell, name, groups)
     for name in ("A", "B"):
         run_cohort(tell, city, space, name)
+
+
+def take_backup(city: City) -> None:
+    """An ordinary backup of the service's database, as every operator makes one. It will fall into wrong hands."""
+    target = city.settings.home / "backup" / "dataspace.db"
+    target.parent.mkdir(exist_ok=True)
+    with (
+        closing(sqlite3.connect(city.settings.service_home / "dataspace.db", timeout=30)) as source,
+        closing(sqlite3.connect(target)) as copied,
+    ):
+        source.backup(copied)
 
 
 def answer_by_rule(person: Person) -> None:
@@ -163,8 +179,10 @@ def _state(person: Person, product_digest: str) -> str:
 
 
 def say_counts(tell: Narrator, name: str, groups: dict[str, list[Person]]) -> None:
-    counts = {key: len(people) for key, people in groups.items()}
-    tell.say(f"   {name}: {counts['grant']} grants, {counts['refuse']} refusals, {counts['withdraw']} withdrawn")
+    granted = len(groups["grant"]) + len(groups["withdraw"])
+    counts = {"granted": granted, "refused": len(groups["refuse"]), "withdrawn": len(groups["withdraw"])}
+    tell.outcome.counts[name] = counts
+    tell.say(f"   {name}: {counts}")
 
 
 def run_cohort(tell: Narrator, city: City, space: Dataspace, name: str) -> None:

@@ -18,7 +18,7 @@ NAMES = {
     BANK: ("示范银行", "Demonstration Bank"),
 }
 PURPOSES = {RESEARCHER: [products.RESEARCH], BANK: [products.CREDIT]}
-COLLECTIONS = {RESEARCHER: ["demographics", "vitals", "smoking"], BANK: ["wages"]}
+COLLECTIONS = {RESEARCHER: ["demographics", "vitals", "smoking", "wages"], BANK: ["wages"]}
 
 
 def trust_of(city: City) -> Trust:

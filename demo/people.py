@@ -15,6 +15,7 @@ from dataspace.kernel.encoding import canonical
 from dataspace.kernel.http import call
 from dataspace.kernel.signed import key_bytes
 from vault.client import ClientPins, ResidentClient
+from vault.statements import KeyChain, follow
 
 
 @dataclass
@@ -31,6 +32,11 @@ class Person:
     scopes: dict[str, list[str]] = field(default_factory=dict)
     """Collections whose epoch seeds were sealed for each product: they get new epochs when it is withdrawn."""
     seen_answers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def chain(self) -> KeyChain:
+        """The person's own verified key chain."""
+        return follow(self.client.ring.statements, self.client.subject)
 
     def open_space(self) -> None:
         self.client.register(self.space)
@@ -72,9 +78,7 @@ class Person:
     def grant(self, ask: Ask, now: int, *, answer_shown: bool = False) -> str:
         """Agree to exactly what was asked, with the separate act that sensitive data needs."""
         client, product = self.client, ask.listed.product.content
-        chain = client.ring.chain
-        if chain is None:
-            raise RuntimeError("a client has a key chain")
+        chain = self.chain
         names = [item.collection for item in product.inputs]
         one_time = product.grant.mode == "one_time"
         slots = client.records()[1] if one_time else {}

@@ -122,6 +122,25 @@ def income_check(operator_id: str) -> dict[str, Any]:
     }
 
 
+def average_wage(operator_id: str, space: str = "demo-district") -> dict[str, Any]:
+    """Mean monthly wage of people with and without income: far too few people in the district for any cell."""
+    select = (
+        "SELECT person, CASE WHEN max(net_amount) > 0 THEN 'paid' ELSE 'unpaid' END AS status, "
+        "max(net_amount) AS highest FROM wages GROUP BY person"
+    )
+    measures = [_measure("mean_highest", "mean", "highest", [0, 5_000_000], "fen", ["wages.net_amount"])]
+    return {
+        **_cohort("average-wage", operator_id, space, [_input("wages", "net_amount")], select),
+        "name": {"zh": "最高月收入统计", "en": "Highest monthly wage"},
+        "sentence": {
+            "zh": "我同意把我的工资用于这项研究的统计,结果只有人数和平均值,认不出我。",
+            "en": "I agree that my wages count in this study's statistics. The result holds only rounded counts "
+            "and means of groups, in which I cannot be recognised.",
+        },
+        "output": _output({"status": ["paid", "unpaid"]}, measures),
+    }
+
+
 def _cohort(label: str, operator_id: str, space: str, inputs: list[dict[str, Any]], select: str) -> dict[str, Any]:
     return {
         **_common(label, operator_id),

@@ -44,9 +44,9 @@ class Registrar:
         key: bytes,
         purposes: list[str],
         collections: list[str],
-        days: int = 365,
+        until: int | None = None,
     ) -> str:
-        """License an operator; negative ``days`` give a licence that has run out."""
+        """License an operator for a year, or until the given second."""
         return Licence(
             licence_id=random_id(),
             number=f"示范授字〔2026〕{operator_id}",
@@ -56,7 +56,7 @@ class Registrar:
             purposes=tuple(purposes),
             collections=tuple(collections),
             not_before=self.now - YEAR,
-            not_after=self.now + days * 86_400,
+            not_after=until or self.now + YEAR,
         ).sign(self._key)
 
     def listing(self, product_digest: str, product_id: str, version: int, operator_id: str) -> str:

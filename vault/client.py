@@ -24,6 +24,7 @@ from dataspace.kernel.note import Checkpoint, verify_checkpoint
 from dataspace.kernel.signed import key_bytes
 from dataspace.standard.register import Source
 from vault.envelope import SlotContext, open_record, open_slot, record_key
+from vault.errors import RecordInvalidError
 from vault.granting import SealedSlot, seal_grant
 from vault.keyring import Keyring
 from vault.records import Record, read_record
@@ -155,7 +156,10 @@ class ResidentClient:
                 slot_keys[place.slot_id] = open_slot(self._epoch(place), place, slots[place.slot_id].sealed)
             key = record_key(slot_keys[place.slot_id], item["record_id"])
             payload = open_record(key, item["record_id"], place, unb64(item["sealed"]))
-            records.append(read_record(payload, item["record_id"], place, key_bytes(sources[place.source_id].key)))
+            registered = sources.get(place.source_id)
+            if registered is None or place.collection not in registered.collections:
+                raise RecordInvalidError("the record's source is not registered for it", code="unknown_source")
+            records.append(read_record(payload, item["record_id"], place, key_bytes(registered.key)))
         return records, slots
 
     def _epoch(self, place: SlotContext) -> OpeningKey:
@@ -233,6 +237,8 @@ class ResidentClient:
                 previous=self.seen.entry,
                 head=None if more else head,
             )
+            if more and not entries:
+                raise LogGapError("the log says that there is more, and does not show it")
             if entries:
                 self.seen.number += len(entries)
                 self.seen.entry = entries[-1].leaf_hash

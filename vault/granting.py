@@ -64,7 +64,9 @@ def seal_grant(
 def _material(
     ring: Keyring, scope: dict[str, Any], mode: str, slots: Mapping[str, SealedSlot]
 ) -> list[tuple[str, bytes]]:
-    seed = ring.seeds[scope["collection"], scope["epoch"]]
+    seed = ring.seeds.get((scope["collection"], scope["epoch"]))
+    if seed is None or not slots.keys() >= set(scope["slots"]):
+        raise CannotOpenError
     opening = OpeningKey(seed)
     if epoch_key_digest(opening.public) != scope["epoch_key"]:
         raise CannotOpenError

@@ -5,12 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pydantic import ValidationError
+
 from dataspace.kernel.encoding import HEADER, b64, frame, unb64
+from dataspace.kernel.errors import MalformedError
 from dataspace.kernel.jws import SigningKey, fingerprint
+from dataspace.kernel.signed import Count, Part, Word, problems
+from vault.errors import CannotOpenError
 from vault.statements import Epoch, KeyChain, follow, write_statement
 from vault.suite1 import OpeningKey, aead_open, aead_seal, derive, new_key
 
 STATEMENT_SECONDS = 365 * 86_400
+
+
+class _EpochWrap(Part):
+    collection: Word
+    epoch: Count
+    wrap: str
+
+
+class _Wraps(Part):
+    """As the server keeps it; ``recovery`` is the vault key under the recovery words (:mod:`vault.recovery`)."""
+
+    signing_key: str
+    epochs: list[_EpochWrap]
+    recovery: str = ""
 
 
 @dataclass
@@ -66,17 +85,31 @@ class Keyring:
 
     @classmethod
     def unwrap(cls, vault_key: bytes, wraps: dict[str, object], statements: list[str], subject: str) -> Keyring:
-        """Open what :meth:`wrapped` wrote; the chain is verified from its first statement on."""
+        """Open what :meth:`wrapped` wrote; the chain is verified from its first statement on.
+
+        Refused unless every current epoch of the chain is among the wraps, with the seed of its key.
+        """
         chain = follow(statements, subject)
         key = _wrapping_key(vault_key)
         kid = fingerprint(chain.signing_key)
-        signing = SigningKey(aead_open(key, _aad("signing-key", kid, 0), unb64(str(wraps["signing_key"]))))
+        kept = _read_wraps(wraps)
+        signing = SigningKey(aead_open(key, _aad("signing-key", kid, 0), unb64(kept.signing_key)))
         ring = cls(vault_key, signing, subject, statements=list(statements), chain=chain)
-        epochs = wraps["epochs"]
-        for item in epochs if isinstance(epochs, list) else []:
-            name, number = item["collection"], item["epoch"]
-            ring.seeds[name, number] = aead_open(key, _aad("epoch", name, number), unb64(item["wrap"]))
+        for item in kept.epochs:
+            place = item.collection, item.epoch
+            ring.seeds[place] = aead_open(key, _aad("epoch", *place), unb64(item.wrap))
+        for epoch in chain.epochs.values():
+            seed = ring.seeds.get((epoch.collection, epoch.epoch))
+            if seed is None or OpeningKey(seed).public != epoch.key:
+                raise CannotOpenError
         return ring
+
+
+def _read_wraps(wraps: dict[str, object]) -> _Wraps:
+    try:
+        return _Wraps.model_validate(wraps)
+    except ValidationError as error:
+        raise MalformedError(f"wraps: {problems(error)}") from error
 
 
 def _wrapping_key(vault_key: bytes) -> bytes:

@@ -75,6 +75,8 @@ def read_record(payload: bytes, record_id: str, context: SlotContext, source_key
         "epoch_key": context.epoch_key,
         "source_id": context.source_id,
     }
+    if not _well_formed(claims):
+        raise RecordInvalidError("a value is not in the required form")
     differing = sorted(name for name, value in expected.items() if claims[name] != value)
     if differing:
         raise RecordInvalidError(f"the source signed another {', '.join(differing)}", code="transplanted_record")
@@ -89,6 +91,13 @@ def read_record(payload: bytes, record_id: str, context: SlotContext, source_key
         issued_at=claims["issued_at"],
         data=parse_canonical(data),
     )
+
+
+def _well_formed(claims: dict[str, Any]) -> bool:
+    """Whether what the source alone decides has the required types: a broken record must not upset its reader."""
+    texts = all(isinstance(claims[name], str) for name in ("schema", "link_id"))
+    numbers = all(type(claims[name]) is int for name in ("sequence", "issued_at"))
+    return texts and numbers and claims["sequence"] >= 1 and isinstance(claims["supersedes"], str | None)
 
 
 def gaps(records: list[Record]) -> list[tuple[str, str, int]]:

@@ -58,7 +58,7 @@ class KeyChain:
         signed = parse(statement)
         key = _signing_key(signed.payload)
         if fingerprint(key) != subject:
-            raise KeyStatementError("not the key whose fingerprint the resident gave", code="substituted_key")
+            raise KeyStatementError("not the key whose fingerprint the resident gave", code="substituted_epoch_key")
         signed = _verified(statement, key)
         payload = signed.payload
         if payload["number"] != 1 or payload["previous"] is not None:
@@ -129,7 +129,7 @@ def _verified(statement: str, key: bytes) -> Signed:
     payload = signed.payload
     if payload.keys() != _MEMBERS:
         raise KeyStatementError("unknown or missing members")
-    if not all(isinstance(payload[name], int) for name in ("number", "issued_at", "not_after")):
+    if not all(type(payload[name]) is int for name in ("number", "issued_at", "not_after")):
         raise KeyStatementError("number, issued_at and not_after are whole numbers")
     return signed
 
@@ -144,8 +144,8 @@ def _epochs(payload: dict[str, Any]) -> Mapping[str, Epoch]:
         for item in payload["epochs"]:
             if item.keys() != {"collection", "epoch", "key"} or item["collection"] in found:
                 raise KeyStatementError("epochs name each collection once, with its number and key")
-            if not isinstance(item["epoch"], int) or item["epoch"] < 1:
-                raise KeyStatementError("epochs are numbered from 1")
+            if type(item["epoch"]) is not int or item["epoch"] < 1 or not isinstance(item["collection"], str):
+                raise KeyStatementError("epochs name a collection and are numbered from 1")
             found[item["collection"]] = Epoch(
                 item["collection"], item["epoch"], unb64(item["key"], size=PUBLIC_KEY_BYTES)
             )

@@ -6,11 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, insert, select
-from sqlmodel import Session, col
+from sqlalchemy import Table, func, insert, select
+from sqlmodel import Session, SQLModel, col
 
+from dataspace.kernel.db import upsert
 from vault.envelope import SlotContext
 from vault.tables import DeliveryRow, RecordRow, SlotRow, WrapRow
+
+_WRAPS: Table = SQLModel.metadata.tables[str(WrapRow.__tablename__)]
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class StoredRecord:
 
 
 def put_wraps(session: Session, resident_id: str, wraps: str) -> None:
-    session.merge(WrapRow(resident_id=resident_id, wraps=wraps))
+    upsert(session, _WRAPS, {"resident_id": resident_id, "wraps": wraps})
 
 
 def wraps(session: Session, resident_id: str) -> str:

@@ -52,7 +52,10 @@ class SealingKey:
 
     def seal(self, info: bytes, message: bytes) -> bytes:
         """``hd`` + HPKE single-shot ciphertext; ``info`` carries all context, since there is no AAD."""
-        return HEADER + _HPKE.encrypt(message, self._key, info)
+        try:
+            return HEADER + _HPKE.encrypt(message, self._key, info)
+        except ValueError as error:  # an X25519 point of low order, to which nothing can be sealed
+            raise MalformedError("not an X-Wing public key") from error
 
 
 class OpeningKey:

@@ -85,7 +85,9 @@ class Broker:
 
     def grant_keys(self, order: messages.KeyOrder, now: int) -> list[str]:
         """Fresh signed keys, one for each resident who will be shown this request."""
-        _, request = self._papers(order.papers, order.request)
+        listed, request = self._papers(order.papers, order.request)
+        if not listed.licence.content.valid_at(now):
+            raise BrokerRefusedError("the operator's licence is not valid now", code="expired_licence")
         if now >= request.content.not_after:
             raise BrokerRefusedError("the request has expired", code="request_expired")
         not_after = min(request.content.not_after, now + ANSWER_SECONDS)
@@ -258,9 +260,10 @@ class Broker:
             raise BrokerRefusedError("a grant is named twice")
         for use, grant in zip(opening.grants, checked, strict=True):
             row = rows.get(grant.digest)
+            signers = (row or {}).get("signing_key"), subjects[grant.terms.subject]["signing_key"]
+            verified_by_any(grant.token, Grant.typ, [key for key in signers if key])
             if row is None:
                 raise BrokerRefusedError("the grant is not registered here", code="grant_pending")
-            grant.verify_signature(row["signing_key"])
             if row["state"] != "active":
                 raise BrokerRefusedError("a grant has been withdrawn", code="withdrawn_grant")
             grant.check_answers(listed, request.content)

@@ -103,6 +103,7 @@ class BrokerStore:
     def __init__(self, database: Database) -> None:
         self.database = database
         metadata.create_all(database.engine)
+        self.forget_pages()  # a crash may have come between a destroyed key and this
 
     def forget_pages(self) -> None:
         """Empty SQLite's write-ahead log, which may still hold pages with destroyed keys."""

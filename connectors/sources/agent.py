@@ -56,6 +56,7 @@ class SourceAgent:
         self.state = state
         self.http = http
         self.audience = audience
+        self._expired: set[str] = set()
 
     def link(self, person: str, statements: Sequence[str], subject: str, now: int) -> str:
         """Pin the chain that starts with the key whose fingerprint (``subject``) the person gave; answers the link.
@@ -88,7 +89,8 @@ class SourceAgent:
     def prepare(self, records: Iterable[SourceRecord], now: int) -> int:
         """Seal what linked people have not been sent yet into the outbox; answers the number of records.
 
-        The same row of the same person is sent once. Records of people who are not linked stay where they are.
+        The same row of the same person is sent once. Records of people who are not linked stay where they are, as do
+        those of people without a valid key: nobody can hold up what is sent to the others.
         """
         count = 0
         waiting = self._unsent(records)
@@ -104,7 +106,9 @@ class SourceAgent:
                     try:
                         item, sealed = self._seal_item(link, chain, name, found, now)
                     except KeyStatementError as error:
-                        if error.code != "no_epoch":
+                        if error.code == "key_statement_expired":
+                            self._expired.add(link.link_id)
+                        elif error.code != "no_epoch":
                             raise
                         continue
                     items.append(item)
@@ -176,8 +180,11 @@ class SourceAgent:
     # sending
 
     def send(self, now: int) -> Sent:
-        """Deliver the outbox in order. Items refused for a retired epoch are sealed again in the next round."""
-        token = ""
+        """Deliver the outbox in order. What is refused counts as not sent: the next round seals it again."""
+        token = self._token(now) if self._expired else ""
+        for link_id in sorted(self._expired):
+            self._refresh(link_id, token)
+        self._expired.clear()
         accepted, refused = 0, dict[str, int]()
         for number, body in self.state.outbox():
             token = token or self._token(now)
@@ -188,7 +195,7 @@ class SourceAgent:
                     refused[outcome["refused"]] = refused.get(outcome["refused"], 0) + len(item["records"])
                     if outcome["refused"] == "retired_epoch":
                         self._refresh(item["link_id"], token)
-                        again.append(item["slot_id"])
+                    again.append(item["slot_id"])
                 else:
                     accepted += int(outcome["accepted"])
             self.state.delivered(
@@ -201,7 +208,11 @@ class SourceAgent:
         link = self.state.link_by_id(link_id)
         path = f"/v1/source/links/{link_id}/statements?after={len(link.statements)}"
         successors = [str(item) for item in call(self.http, "GET", path, token=token)["statements"]]
-        follow([*link.statements, *successors], link.subject)
+        try:
+            follow([*link.statements, *successors], link.subject)
+        except DataspaceError as error:
+            sentence = "the service shows keys that do not continue the chain pinned here"
+            raise KeyStatementError(sentence, code="substituted_epoch_key") from error
         self.state.set_statements(link_id, [*link.statements, *successors])
 
     def _token(self, now: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ class SourceState:
 
     def __init__(self, path: Path, secret: bytes) -> None:
         self._secret = secret
+        self._one_writer = threading.RLock()
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "busy_timeout=30000"):
             self._database.execute(f"PRAGMA {pragma}")
@@ -59,7 +61,8 @@ class SourceState:
 
     def add_link(self, link: LinkState) -> None:
         row = (link.person, link.link_id, link.subject, link.token, json.dumps(link.statements))
-        self._database.execute("INSERT INTO link VALUES (?, ?, ?, ?, ?)", row)
+        with self._transaction():
+            self._database.execute("INSERT INTO link VALUES (?, ?, ?, ?, ?)", row)
 
     def link_of(self, person: str) -> LinkState | None:
         return _link(self._database.execute(f"{_LINK} WHERE person = ?", (person,)).fetchone())
@@ -75,7 +78,8 @@ class SourceState:
 
     def set_statements(self, link_id: str, statements: Sequence[str]) -> None:
         values = (json.dumps(list(statements)), link_id)
-        self._database.execute("UPDATE link SET statements = ? WHERE link_id = ?", values)
+        with self._transaction():
+            self._database.execute("UPDATE link SET statements = ? WHERE link_id = ?", values)
 
     def sent_rows(self) -> set[str]:
         return {row[0] for row in self._database.execute("SELECT name FROM sent")}
@@ -109,13 +113,14 @@ class SourceState:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
+        with self._one_writer:  # threads share the connection, and must not share a transaction
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
 
 
 def _link(row: tuple[str, str, str, str, str] | None) -> LinkState | None:

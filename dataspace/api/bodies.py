@@ -6,19 +6,19 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from dataspace.kernel.signed import Id
+from dataspace.kernel.signed import Count, Id, Word
 
 Jws = Annotated[str, StringConstraints(min_length=20, max_length=1 << 20, pattern=r"^[A-Za-z0-9_.-]+$")]
 Sealed = Annotated[str, StringConstraints(min_length=20, max_length=4096, pattern=r"^[A-Za-z0-9_-]+$")]
 
 
 class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Wrap(Body):
-    collection: str
-    epoch: int
+    collection: Word
+    epoch: Count
     wrap: Sealed
 
 
@@ -38,7 +38,7 @@ class RegistrationBody(Body):
     assertion: Jws
     statement: Jws
     wraps: Wraps
-    space: str
+    space: Word
 
 
 class LinksBody(Body):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
+from sqlalchemy.exc import IntegrityError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -31,10 +35,33 @@ class MediaTypeError(DataspaceError):
 
 
 class InvalidBodyError(DataspaceError):
-    """The body does not have the shape of this route."""
+    """The body, or a parameter, does not have the shape of this route."""
 
     code = "invalid_body"
     status = 422
+
+
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: BodyTooLargeError.code}
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "Refused: RFC 9457 problem details with a stable code.",
+        "content": {
+            "application/problem+json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["type", "code", "detail"],
+                    "properties": {
+                        "type": {"type": "string", "pattern": "^urn:pds:problem:[a-z0-9_]+$"},
+                        "code": {"type": "string", "pattern": "^[a-z0-9_]+$"},
+                        "detail": {"type": "string"},
+                    },
+                }
+            }
+        },
+    }
+}
+"""What every route may answer instead of its own form."""
 
 
 def install(app: FastAPI) -> None:
@@ -54,9 +81,23 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def http(_request: Request, error: HTTPException) -> JSONResponse:
-        refusal = DataspaceError(str(error.detail), code="not_found" if error.status_code == 404 else "http_error")
+        if error.status_code == 400:  # raised by FastAPI alone, for a body that it cannot read
+            return _answer(InvalidBodyError("body: not a JSON document that can be read"))
+        refusal = DataspaceError(str(error.detail), code=_HTTP_CODES.get(error.status_code, "http_error"))
         refusal.status = error.status_code
+        answer = _answer(refusal)
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(IntegrityError)
+    def raced(_request: Request, _error: IntegrityError) -> JSONResponse:
+        refusal = DataspaceError("the same thing was stored at this very moment: ask again", code="conflict")
+        refusal.status = 409
         return _answer(refusal)
+
+    @app.exception_handler(RecursionError)
+    def too_deep(_request: Request, _error: RecursionError) -> JSONResponse:
+        return _answer(InvalidBodyError("body: nested too deeply"))
 
     @app.exception_handler(Exception)
     def broken(request: Request, error: Exception) -> JSONResponse:
@@ -72,8 +113,14 @@ def _answer(error: DataspaceError) -> JSONResponse:
 
 def _where(error: RequestValidationError | ValidationError) -> str:
     """Where the body is wrong and how, without the offending values."""
-    found = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
-    return "; ".join(found[:5])
+    return "; ".join(_place(item["type"], item["loc"], item["msg"]) for item in error.errors()[:5])
+
+
+def _place(kind: str, where: Sequence[int | str], message: str) -> str:
+    """The name of an unknown field is the sender's own text, so it is not repeated."""
+    if kind == "extra_forbidden":
+        where, message = where[:-1], "has a field that is not known here"
+    return f"{'.'.join(str(part) for part in where) or 'object'}: {message}"
 
 
 class BodyGuard:
@@ -88,14 +135,15 @@ class BodyGuard:
             await self.app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        media = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
-        if media != b"application/json":
-            await _answer(MediaTypeError("send application/json"))(scope, receive, send)
-            return
         try:
             declared = int(headers.get(b"content-length", b"0"))
         except ValueError:
             declared = self.max_bytes + 1
+        media = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
+        nothing = not media and not declared and b"transfer-encoding" not in headers
+        if media != b"application/json" and not nothing:
+            await _answer(MediaTypeError("send application/json"))(scope, receive, send)
+            return
         if declared > self.max_bytes:
             await _answer(BodyTooLargeError(f"at most {self.max_bytes} bytes"))(scope, receive, send)
             return
@@ -109,7 +157,7 @@ class BodyGuard:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self.max_bytes:
-                raise BodyTooLargeError(f"at most {self.max_bytes} bytes")
+                raise HTTPException(413, f"at most {self.max_bytes} bytes")  # FastAPI passes on no other exception
             return message
 
         return counted

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
 from dataspace.api import bodies
 from dataspace.api.access import InSpace, Now, OperatorId, ResidentSubject, SourceId
+from dataspace.api.problems import RESPONSES
 from dataspace.flows import ask, deliver, evidence, grant, register, use
 from dataspace.identity.access import TOKEN_SECONDS
+from dataspace.kernel.signed import Digest, Id
 
 Json = dict[str, Any]
+Number = Annotated[int, Query(ge=0, lt=2**53)]
+"""A size or a place to go on from, as signed objects can hold it."""
 
-public = APIRouter(tags=["public"])
-resident = APIRouter(prefix="/v1/me", tags=["resident"])
-source = APIRouter(prefix="/v1/source", tags=["source"])
-operator = APIRouter(tags=["operator"])
+public = APIRouter(tags=["public"], responses=RESPONSES)
+resident = APIRouter(prefix="/v1/me", tags=["resident"], responses=RESPONSES)
+source = APIRouter(prefix="/v1/source", tags=["source"], responses=RESPONSES)
+operator = APIRouter(tags=["operator"], responses=RESPONSES)
 
 PUBLIC_PATHS = frozenset(
     {"/v1/health", "/v1/token", "/v1/residents", "/v1/register", "/v1/log/checkpoint", "/v1/log/consistency"}
@@ -58,7 +62,7 @@ def checkpoint(space: InSpace) -> Json:
 
 
 @public.get("/v1/log/consistency")
-def consistency(space: InSpace, from_size: int, to_size: int) -> Json:
+def consistency(space: InSpace, from_size: Number, to_size: Number) -> Json:
     """Proof that the log of one size begins the log of a later one."""
     return evidence.consistency(space, from_size, to_size)
 
@@ -113,13 +117,13 @@ def handles(body: bodies.HandleBody, subject: ResidentSubject, space: InSpace, n
 
 
 @resident.get("/log")
-def own_log(subject: ResidentSubject, space: InSpace, after: int = 0) -> Json:
+def own_log(subject: ResidentSubject, space: InSpace, after: Number = 0) -> Json:
     """Own log entries with proofs, numbered above ``after``."""
     return evidence.own_log(space, subject, after)
 
 
 @source.get("/links/{link_id}/statements")
-def statements(link_id: str, source_id: SourceId, space: InSpace, after: int = 0) -> Json:
+def statements(link_id: Id, source_id: SourceId, space: InSpace, after: Number = 0) -> Json:
     """Key statements of a linked resident, numbered above ``after``."""
     return {"statements": register.statements_for_link(space, source_id, link_id, after)}
 
@@ -149,6 +153,6 @@ def requests(body: bodies.RequestBody, operator_id: OperatorId, space: InSpace, 
 
 
 @operator.post("/v1/requests/{request_digest}/answer")
-def answer(request_digest: str, _body: bodies.EmptyBody, operator_id: OperatorId, space: InSpace, now: Now) -> Json:
+def answer(request_digest: Digest, _body: bodies.EmptyBody, operator_id: OperatorId, space: InSpace, now: Now) -> Json:
     """Run the request over what is granted; one request has one answer."""
     return use.answer(space, operator_id, request_digest, now)

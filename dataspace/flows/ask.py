@@ -59,6 +59,8 @@ def submit_request(space: Space, operator_id: str, token: str, now: int) -> str:
             return request.digest
         if not request.content.issued_at - 60 <= now < request.content.not_after:
             raise RequestRefusedError("the request is not valid at this time", code="request_expired")
+        if not listed.licence.content.valid_at(now):
+            raise RequestRefusedError("the licence is not valid at this time", code="expired_licence")
         residents = _cohort(session, listed) if listed.product.content.cohort else []
     keys = _grant_keys(space, listed, token, len(residents)) if residents else []
     with space.database.write() as session:

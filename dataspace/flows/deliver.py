@@ -6,6 +6,7 @@ import json
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from dataspace.audit.log import NewEntry
@@ -80,7 +81,7 @@ def receive(space: Space, source_id: str, token: str, items: list[dict[str, Any]
 
 
 def _source(session: Session, space: Space, source_id: str, now: int) -> Source:
-    token = identity.sources(session).get(source_id)
+    token = identity.lock_source(session, source_id)  # the deliveries of one source take turns
     if token is None:
         raise DeliveryRefusedError("no such source is registered", code="unknown_source")
     source = Source.verify(token, space.registrar)
@@ -96,6 +97,7 @@ def _store(
     residents = sorted({link.resident_id for link in links.values()})
     subjects = identity.subjects_of(session, residents)
     taken = vault.known_records(session, residents, [r.record_id for item in items for r in item.records])
+    used: set[str] = set()
     slots: list[dict[str, Any]] = []
     records: list[dict[str, Any]] = []
     entries: list[NewEntry] = []
@@ -111,12 +113,15 @@ def _store(
             if resident_id not in chains:
                 statements = identity.statements_of(session, resident_id)
                 chains[resident_id] = follow(statements, subjects[resident_id])
+            if item.slot_id in used:
+                raise DeliveryRefusedError("a slot of this id is in this batch already", code="duplicate_slot")
             rows = _rows(item, source, chains[resident_id], resident_id, taken, now)
         except DataspaceError as error:
             outcome["refused"] = error.code
             continue
         slots.append(rows[0])
         records.extend(rows[1])
+        used.add(item.slot_id)
         taken.update(record.record_id for record in item.records)
         outcome["accepted"] = len(item.records)
         fields = {
@@ -126,8 +131,11 @@ def _store(
             "records": len(item.records),
         }
         entries.append(NewEntry("records.received", now, fields, subjects[resident_id]))
-    vault.add_slots(session, slots)
-    vault.add_records(session, records)
+    try:
+        vault.add_slots(session, slots)
+        vault.add_records(session, records)
+    except IntegrityError as error:
+        raise DeliveryRefusedError("a slot of this id is already here", code="duplicate_slot") from error
     space.log.append_many(session, entries)
     answer = {"delivery_id": delivery.content.delivery_id, "items": outcomes}
     vault.put_delivery(session, source.source_id, delivery.content.number, delivery.digest, json.dumps(answer))
@@ -143,7 +151,8 @@ def _rows(
     epoch = chain.epochs.get(item.collection)
     if epoch is None or epoch.key_digest != item.epoch_key:
         raise DeliveryRefusedError("sealed to an epoch that is not current", code="retired_epoch")
-    if any(record.record_id in taken for record in item.records):
+    names = {record.record_id for record in item.records}
+    if len(names) != len(item.records) or names & taken:
         raise DeliveryRefusedError("a record of this id is already here", code="duplicate_record")
     slot = {
         "resident_id": resident_id,

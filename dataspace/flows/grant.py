@@ -1,7 +1,8 @@
 """A resident's answer: grant, refusal, withdrawal. Order everywhere: log, then broker, then database.
 
 A crash between two steps leaves a state that :func:`settle` takes up again: ``recorded`` grants go to the broker,
-``withdrawing`` ones have their keys destroyed. Until the broker has confirmed, a grant is not active.
+``withdrawing`` ones have their keys destroyed. Until the broker has confirmed, a grant is not active. Every change of
+state names the state it starts from, so that a withdrawal is never overwritten by a confirmation on its way.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import structlog
 from sqlmodel import Session
 
 from consent import store as consent
@@ -19,16 +21,20 @@ from consent.receipts import write_receipt
 from consent.store import ACTIVE, RECORDED, REFUSED, WITHDRAWING, WITHDRAWN, StoredGrant
 from dataspace.flows.ask import listed_product, papers
 from dataspace.flows.errors import RequestRefusedError, TooLateError
-from dataspace.flows.register import chain_of
 from dataspace.flows.space import Space
 from dataspace.identity import store as identity
+from dataspace.identity.store import Resident
 from dataspace.kernel.encoding import unb64
+from dataspace.kernel.errors import DataspaceError
 from dataspace.kernel.signed import Verified, verified
 from dataspace.standard import collection
 from vault import store as vault
-from vault.statements import KeyChain
+from vault.statements import KeyChain, follow
 
+_log = structlog.get_logger(__name__)
 BATCH = 500
+SETTLE_SECONDS = 15.0
+"""How long a withdrawal waits for its turn at the broker before it is left to the background."""
 
 
 def submit_grant(space: Space, subject: str, token: str, sealed: Sequence[str], now: int) -> str:
@@ -36,13 +42,12 @@ def submit_grant(space: Space, subject: str, token: str, sealed: Sequence[str], 
 
     Answers the grant's digest; the same grant again changes nothing.
     """
-    chain = chain_of(space, subject)
-    grant = verified(Grant, token, chain.signing_key)
-    terms = grant.content.grant
-    grant_digest = terms.digest()
-    check_grant_shape(grant.content, [unb64(item) for item in sealed])
     with space.database.write() as session:
-        resident = identity.resident_of(session, subject)
+        resident, chain = _lock(session, subject)
+        grant = verified(Grant, token, chain.signing_key)
+        terms = grant.content.grant
+        grant_digest = terms.digest()
+        check_grant_shape(grant.content, [unb64(item) for item in sealed])
         if consent.grant(session, resident.resident_id, grant_digest) is not None:
             return grant_digest
         _check_grant(session, space, resident.resident_id, chain, grant, now)
@@ -59,6 +64,12 @@ def submit_grant(space: Space, subject: str, token: str, sealed: Sequence[str], 
         consent.answer_ask(session, resident.resident_id, terms.request_digest, "granted")
     space.sequencer.wake()
     return grant_digest
+
+
+def _lock(session: Session, subject: str) -> tuple[Resident, KeyChain]:
+    """A resident and the verified key chain; whatever else this resident decides waits until the transaction ends."""
+    resident = identity.lock_resident(session, subject)
+    return resident, follow(identity.statements_of(session, resident.resident_id), subject)
 
 
 def _check_grant(
@@ -92,10 +103,9 @@ def _check_grant(
 
 def refuse(space: Space, subject: str, token: str, now: int) -> str:
     """Record a refusal; answers its signed receipt. Nobody asks for a reason."""
-    chain = chain_of(space, subject)
-    refusal = verified(Refusal, token, chain.signing_key).content
     with space.database.write() as session:
-        resident = identity.resident_of(session, subject)
+        resident, chain = _lock(session, subject)
+        refusal = verified(Refusal, token, chain.signing_key).content
         asked = consent.ask_state(session, resident.resident_id, refusal.request_digest)
         if asked is None or refusal.subject != subject:
             raise RequestRefusedError("this resident was not asked that", code="not_asked")
@@ -145,10 +155,9 @@ def withdraw(
     For an ongoing grant the successor key statement comes in the same act. Answers the state: ``withdrawn``, or
     ``withdrawing`` while the broker cannot be reached.
     """
-    chain = chain_of(space, subject)
-    withdrawal = verified(Withdrawal, token, chain.signing_key).content
     with space.database.write() as session:
-        resident = identity.resident_of(session, subject)
+        resident, chain = _lock(session, subject)
+        withdrawal = verified(Withdrawal, token, chain.signing_key).content
         grant = consent.grant(session, resident.resident_id, withdrawal.grant_digest)
         if grant is None or withdrawal.subject != subject:
             raise RequestRefusedError("no such grant of this resident", code="grant_unknown")
@@ -157,9 +166,18 @@ def withdraw(
         _next_epochs(session, resident.resident_id, chain, grant, withdrawal, statement, wraps)
         fields = {"grant_digest": grant.grant_digest}
         space.log.append(session, kind="grant.withdrawn", at=now, fields=fields, subject=subject)
-        consent.change_grants(session, [_change(grant, state=WITHDRAWING, withdrawal=token)])
+        moved = consent.move_grant(
+            session,
+            resident.resident_id,
+            grant.grant_digest,
+            (RECORDED, ACTIVE, REFUSED),
+            WITHDRAWING,
+            withdrawal=token,
+        )
+        if not moved:
+            raise TooLateError("the grant has moved on; read its state")
     space.sequencer.wake()
-    settle(space, now)
+    _destroy_now(space, now)
     with space.database.read() as session:
         after = consent.grant(session, resident.resident_id, withdrawal.grant_digest)
     return after.state if after else WITHDRAWING
@@ -190,6 +208,18 @@ def _next_epochs(
     vault.put_wraps(session, resident_id, json.dumps(wraps))
 
 
+def _destroy_now(space: Space, now: int) -> None:
+    """Have the keys of withdrawn grants destroyed if the broker answers; the background does it otherwise."""
+    if not space.settling.acquire(timeout=SETTLE_SECONDS):
+        return
+    try:
+        _settle_withdrawals(space, now)
+    except DataspaceError as error:
+        _log.warning("withdrawal_waits", code=error.code)
+    finally:
+        space.settling.release()
+
+
 def settle(space: Space, now: int) -> int:
     """Carry every unfinished grant and withdrawal one step on; safe to run at any time, by any number of workers."""
     with space.settling:  # a grant on its way to the broker arrives there before its own withdrawal does
@@ -207,12 +237,9 @@ def _settle_withdrawals(space: Space, now: int) -> int:
     for grant, answer in zip(known, answers, strict=True):
         if "state" in answer or answer["refused"] == "grant_unknown":
             receipt = _receipt(space, grant, "withdrawn", now)
-            changes.append(
-                _change(grant, state=WITHDRAWN, broker_state=answer.get("state"), receipt=receipt, sealed="[]")
-            )
-    with space.database.write() as session:
-        consent.change_grants(session, changes)
-    return len(changes)
+            values = {"broker_state": answer.get("state"), "receipt": receipt, "sealed": "[]"}
+            changes.append((grant, WITHDRAWN, values))
+    return _move(space, changes, WITHDRAWING)
 
 
 def _settle_grants(space: Space, now: int) -> int:
@@ -223,11 +250,13 @@ def _settle_grants(space: Space, now: int) -> int:
         subjects = identity.subjects_of(session, [grant.resident_id for grant in waiting])
         statements = {g.resident_id: identity.statements_of(session, g.resident_id) for g in waiting}
         requests = consent.requests(session, sorted({grant.request_digest for grant in waiting}))
-        products = {}
-        for grant in waiting:
-            if grant.product_digest not in products:
-                recipient = Grant.claimed(grant.token).grant.recipient
-                products[grant.product_digest] = papers(listed_product(session, space, recipient, grant.product_digest))
+        products, unusable = _papers_of(session, space, waiting)
+    changes = [
+        (g, REFUSED, {"broker_state": unusable[g.product_digest]}) for g in waiting if g.product_digest in unusable
+    ]
+    waiting = [grant for grant in waiting if grant.product_digest in products]
+    if not waiting:
+        return _move(space, changes, RECORDED)
     proven = space.prove([grant.entry for grant in waiting])
     batch = {
         "checkpoint": proven.checkpoint,
@@ -243,18 +272,38 @@ def _settle_grants(space: Space, now: int) -> int:
         ],
     }
     answers = space.broker.register(batch)
-    changes = []
     for grant, bundle, answer in zip(waiting, proven.bundles, answers, strict=True):
         if "state" in answer:
             receipt = _receipt(space, grant, "granted", now, bundle, subjects[grant.resident_id])
-            changes.append(_change(grant, state=ACTIVE, broker_state=answer["state"], receipt=receipt))
+            changes.append((grant, ACTIVE, {"broker_state": answer["state"], "receipt": receipt}))
         else:
-            changes.append(_change(grant, state=REFUSED, broker_state=answer["refused"]))
+            changes.append((grant, REFUSED, {"broker_state": answer["refused"]}))
+    return _move(space, changes, RECORDED)
+
+
+def _papers_of(
+    session: Session, space: Space, waiting: Sequence[StoredGrant]
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Papers of the grants' products by digest, and codes of the products whose papers no longer verify."""
+    found: dict[str, dict[str, Any]] = {}
+    unusable: dict[str, str] = {}
+    for grant in waiting:
+        recipient = Grant.claimed(grant.token).grant.recipient
+        try:
+            if grant.product_digest not in found:
+                found[grant.product_digest] = papers(listed_product(session, space, recipient, grant.product_digest))
+        except DataspaceError as error:
+            unusable[grant.product_digest] = error.code
+    return found, unusable
+
+
+def _move(space: Space, changes: Sequence[tuple[StoredGrant, str, dict[str, Any]]], source: str) -> int:
+    """Write what the broker answered, except where a grant has left the state ``source`` meanwhile."""
     with space.database.write() as session:
-        still = {(g.resident_id, g.grant_digest) for g in consent.grants_in_state(session, RECORDED, 100_000)}
-        changes = [change for change in changes if (change["resident_id"], change["grant_digest"]) in still]
-        consent.change_grants(session, changes)
-    return len(changes)
+        return sum(
+            consent.move_grant(session, grant.resident_id, grant.grant_digest, source, state, **values)
+            for grant, state, values in changes
+        )
 
 
 def _receipt(
@@ -281,10 +330,6 @@ def _receipt(
         at=now,
         proof=proof or {"entry": grant.entry},
     )
-
-
-def _change(grant: StoredGrant, **values: Any) -> dict[str, Any]:
-    return {"resident_id": grant.resident_id, "grant_digest": grant.grant_digest, **values}
 
 
 def grants_of(space: Space, subject: str) -> list[dict[str, Any]]:

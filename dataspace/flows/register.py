@@ -6,12 +6,14 @@ import json
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from sqlmodel import Session
+
 from dataspace.audit.log import NewEntry
-from dataspace.flows.errors import RequestRefusedError
+from dataspace.flows.errors import RequestRefusedError, TooLateError
 from dataspace.flows.space import Space
 from dataspace.identity import store as identity
 from dataspace.identity.access import Assertion
-from dataspace.identity.errors import UnauthenticatedError
+from dataspace.identity.errors import AssertionRefusedError, UnauthenticatedError, UnknownError
 from dataspace.kernel.jws import parse
 from dataspace.kernel.signed import Digest, Id, Seconds, SignedContent, key_bytes
 from dataspace.standard.register import Licence, Source, registered_source
@@ -54,14 +56,16 @@ def register_resident(
 
 def exchange(space: Space, assertion: str, now: int) -> str:
     """A five-minute token for whoever proves a registered key."""
-    claimed = Assertion.claimed(assertion)
-    key = _registered_key(space, claimed)
+    try:
+        key = _registered_key(space, Assertion.claimed(assertion))
+    except UnknownError as error:  # as for a wrong signature: nobody learns who is registered here
+        raise AssertionRefusedError("the assertion does not verify") from error
     proof = space.access.check_assertion(assertion, key, now)
     return space.access.issue(proof.role, proof.sub, proof.jti, now)
 
 
 def _registered_key(space: Space, claimed: Assertion) -> bytes:
-    """The key registered for the claimed role and id; one error, whether or not the id exists."""
+    """The key registered for the claimed role and id."""
     with space.database.read() as session:
         if claimed.role == "resident":
             return chain_of(space, claimed.sub).signing_key
@@ -73,7 +77,7 @@ def _registered_key(space: Space, claimed: Assertion) -> bytes:
             source = identity.sources(session).get(claimed.sub)
             if source is not None:
                 return key_bytes(Source.verify(source, space.registrar).key)
-    raise UnauthenticatedError("no such key is registered")
+    raise UnknownError("no such key is registered")
 
 
 def chain_of(space: Space, subject: str) -> KeyChain:
@@ -98,8 +102,8 @@ def add_links(space: Space, subject: str, links: Sequence[str], now: int) -> int
             if link.subject != subject:
                 raise RequestRefusedError("the link is for another resident", code="link_mismatch")
             accepted.append((link.source_id, link.link_id, token))
-        identity.add_links(session, resident.resident_id, accepted)
-        entries = [NewEntry("link.registered", now, {"source_id": source_id}, subject) for source_id, _, _ in accepted]
+        added = identity.add_links(session, resident.resident_id, accepted)
+        entries = [NewEntry("link.registered", now, {"source_id": source_id}, subject) for source_id in added]
         space.log.append_many(session, entries)
     space.sequencer.wake()
     return len(accepted)
@@ -115,25 +119,53 @@ def statements_for_link(space: Space, source_id: str, link_id: str, after: int) 
 
 
 def enter_register(space: Space, objects: Sequence[str], now: int) -> int:
-    """Licences and sources signed by the pinned registrar; anything else is refused whole."""
+    """Licences and sources signed by the pinned registrar; anything else is refused whole.
+
+    The same object again changes nothing, and one that has been replaced by a later one is refused.
+    """
     entries: list[NewEntry] = []
     with space.database.write() as session:
         for token in objects:
             kind = parse(token).typ
             if kind == "pds-licence+jws":
-                licence = Licence.verify(token, space.registrar)
-                identity.put_operator(session, licence.operator_id, token)
-                fields = {"operator_id": licence.operator_id, "licence_id": licence.licence_id}
-                entries.append(NewEntry("operator.registered", now, fields))
+                entry = _enter_licence(session, space, token, now)
             elif kind == "pds-source+jws":
-                source = Source.verify(token, space.registrar)
-                identity.put_source(session, source.source_id, token)
-                entries.append(NewEntry("source.registered", now, {"source_id": source.source_id}))
+                entry = _enter_source(session, space, token, now)
             else:
                 raise RequestRefusedError("only licences and sources enter the register here", code="unknown_object")
+            entries += [entry] if entry else []
         space.log.append_many(session, entries)
     space.sequencer.wake()
     return len(objects)
+
+
+def _enter_licence(session: Session, space: Space, token: str, now: int) -> NewEntry | None:
+    licence = Licence.verify(token, space.registrar)
+    known = identity.operator(session, licence.operator_id)
+    if known is not None and known[0] == token:
+        return None
+    if known is not None:
+        _require_later(licence.not_before, Licence.claimed(known[0]).not_before)
+    identity.put_operator(session, licence.operator_id, token)
+    fields = {"operator_id": licence.operator_id, "licence_id": licence.licence_id}
+    return NewEntry("operator.registered", now, fields)
+
+
+def _enter_source(session: Session, space: Space, token: str, now: int) -> NewEntry | None:
+    source = Source.verify(token, space.registrar)
+    known = identity.sources(session).get(source.source_id)
+    if known == token:
+        return None
+    if known is not None:
+        _require_later(source.not_before, Source.claimed(known).not_before)
+    identity.put_source(session, source.source_id, token)
+    return NewEntry("source.registered", now, {"source_id": source.source_id})
+
+
+def _require_later(new: int, known: int) -> None:
+    """Anybody may hand in what the registrar signed, so nobody may bring back what it has replaced."""
+    if new < known:
+        raise TooLateError("a later registration is known here", code="register_rolled_back")
 
 
 def suspend_operator(space: Space, operator_id: str, status: str) -> None:

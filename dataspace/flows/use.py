@@ -2,17 +2,23 @@
 
 Two commits. The first writes the decision with its log entries, before anything is opened; the second writes the sealed
 answer with the entry of its release. In between no transaction is open, and nothing but the broker decides what opens.
+
+One request has one run at a time: both commits hold the request's row. A run that neither ended nor failed after
+``RUN_LEASE`` has died with its process; the next one takes over. The answer that the node then brings may have been
+made for the earlier run: it counts under the decision of the run that made it.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
-from connectors.attestation import sealed_result_digest
+from connectors.attestation import Release, sealed_result_digest
 from consent import store as consent
 from consent.asking import ListedProduct, verify_request
 from consent.decide import Decision, Facts, NodeFacts, Outcome, decide, explain
@@ -22,17 +28,20 @@ from consent.model import Grant, GrantTermsSigned, UseRequest, grant_set
 from consent.store import ACTIVE, RECORDED, StoredGrant, StoredRun
 from dataspace.audit.log import NewEntry
 from dataspace.flows.ask import listed_product, papers
-from dataspace.flows.errors import RequestRefusedError
-from dataspace.flows.space import Proven, Space
+from dataspace.flows.errors import RequestRefusedError, TooLateError
+from dataspace.flows.space import LogNotReadyError, Proven, Space
 from dataspace.identity import store as identity
 from dataspace.kernel.encoding import b64, unb64
 from dataspace.kernel.errors import DataspaceError
+from dataspace.kernel.http import RUN_SECONDS
 from dataspace.kernel.ids import random_id
 from dataspace.kernel.signed import Verified
 from vault import store as vault
 from vault.envelope import SlotContext
 
 Answer = dict[str, Any]
+RUN_LEASE = int(RUN_SECONDS) + 60
+_log = structlog.get_logger(__name__)
 _STATES = {ACTIVE: "active", RECORDED: "pending"}
 
 
@@ -70,20 +79,27 @@ def answer(space: Space, operator_id: str, request_digest: str, now: int) -> Ans
         known = consent.request(session, request_digest)
         if known is None or known[0] != operator_id:
             raise RequestRefusedError("no such request of this operator", code="request_unknown")
-        for run in consent.runs_of_request(session, request_digest):
-            if run.state == "released" and run.answer is not None and run.released is not None:
-                break
-        else:
-            run = None
-    if run is not None and run.answer is not None and run.released is not None:
-        return _answered(space, run.answer, space.prove([run.decision, run.released]))
+        run = _released(session, request_digest)
+    if run is not None:
+        return _answered(space, run)
     case = _decide(space, known[1], operator_id, now)
     if case is None:
         return {"status": "asked"}
-    decided = _record_decision(space, case, now)
-    if case.decision.outcome is not Outcome.ALLOW:
-        return {"status": "denied", "reasons": explain(_reasons(case.decision))}
-    return _run(space, case, decided, now)
+    try:
+        decided = _record_decision(space, case, now)
+        if case.decision.outcome is not Outcome.ALLOW:
+            return {"status": "denied", "reasons": explain(_reasons(case.decision))}
+        return _run(space, case, decided, now)
+    except SQLAlchemyError as error:
+        raise _unwritten(space, case, now) from error
+
+
+def _released(session: Session, request_digest: str) -> StoredRun | None:
+    """The run whose answer is this request's answer."""
+    for run in consent.runs_of_request(session, request_digest):
+        if run.state == "released" and run.answer is not None and run.released is not None:
+            return run
+    return None
 
 
 def _decide(space: Space, token: str, operator_id: str, now: int) -> Case | None:
@@ -176,6 +192,7 @@ def _record_decision(space: Space, case: Case, now: int) -> Decided:
     }
     entries.append(NewEntry("run.decided", now, verdict))
     with space.database.write() as session:
+        _take_turn(session, space, case, now)
         written = space.log.append_many(session, entries)
         decision = written[-1].leaf_hash
         run = StoredRun(
@@ -190,7 +207,32 @@ def _record_decision(space: Space, case: Case, now: int) -> Decided:
         )
         consent.add_run(session, run, now)
         consent.add_uses(session, [_use_row(case, grant, now) for grant in allowed])
-    return Decided(decision, space.prove([entry.leaf_hash for entry in written[: len(allowed)]] + [decision]))
+    try:
+        return Decided(decision, _prove(space, [entry.leaf_hash for entry in written[: len(allowed)]] + [decision]))
+    except LogNotReadyError as error:
+        _end_run(space, case, error.code, now)
+        raise
+
+
+def _take_turn(session: Session, space: Space, case: Case, now: int) -> None:
+    """One run of a request at a time, and none after its answer; a run that died with its process ends here."""
+    consent.lock_request(session, case.request.digest)
+    for run in consent.runs_of_request(session, case.request.digest):
+        if run.state == "released":
+            raise TooLateError("this request has been answered; ask again for its answer", code="already_answered")
+        if run.state == "decided" and run.at > now - RUN_LEASE:
+            raise TooLateError("this request is being answered", code="run_in_progress")
+        if run.state == "decided":
+            _fail(session, space, run.run_id, run.request_digest, "interrupted", now)
+
+
+def _prove(space: Space, leaf_hashes: list[str]) -> Proven:
+    """As :meth:`Space.prove`; whatever keeps the log from proving, nothing is released without it."""
+    try:
+        return space.prove(leaf_hashes)
+    except (DataspaceError, SQLAlchemyError) as error:
+        _log.warning("log_unavailable", error=getattr(error, "code", type(error).__name__))
+        raise LogNotReadyError("the log or its witness cannot be reached at present") from error
 
 
 def _ordered(case: Case, allowed: list[StoredGrant]) -> list[StoredGrant]:
@@ -231,33 +273,68 @@ def _run(space: Space, case: Case, decided: Decided, now: int) -> Answer:
     try:
         result = space.node.run(_job(space, case, decided))
     except DataspaceError as error:
-        return _failed(space, case, error, now)
-    sealed = str(result["sealed"])
-    with space.database.write() as session:
-        fields = {
-            "run_id": case.run_id,
-            "request_digest": case.request.digest,
-            "result_digest": sealed_result_digest(unb64(sealed)),
-            "decision": decided.entry,
-        }
-        released = space.log.append(session, kind="run.released", at=now, fields=fields)
-        consent.finish_run(session, case.run_id, "released", released.leaf_hash, result)
-    return _answered(space, result, space.prove([decided.entry, released.leaf_hash]))
+        _end_run(space, case, error.code, now)
+        if error.status >= 500:
+            raise
+        return {"status": "denied", "reasons": explain((error.code,))}
+    except Exception:
+        _end_run(space, case, "internal_error", now)
+        raise
+    return _answered(space, _record_release(space, case, result, now))
 
 
-def _failed(space: Space, case: Case, error: DataspaceError, now: int) -> Answer:
-    """Nothing left the node. The run ends; the same request may be tried again where the reason has gone."""
+def _record_release(space: Space, case: Case, result: dict[str, Any], now: int) -> StoredRun:
+    """Second commit. The node may bring what it made for an earlier run of this request that was interrupted."""
+    made_for = Release.claimed(str(result["release"])).run_id
     with space.database.write() as session:
-        fields = {"run_id": case.run_id, "request_digest": case.request.digest, "reason": error.code}
-        space.log.append(session, kind="run.failed", at=now, fields=fields)
-        consent.finish_run(session, case.run_id, "failed", None, None)
+        consent.lock_request(session, case.request.digest)
+        known = _released(session, case.request.digest)
+        if known is None:
+            runs = {run.run_id: run for run in consent.runs_of_request(session, case.request.digest)}
+            if made_for not in runs:
+                raise RequestRefusedError("the node answers for a run that was never decided", code="run_unknown")
+            fields = {
+                "run_id": made_for,
+                "request_digest": case.request.digest,
+                "result_digest": sealed_result_digest(unb64(str(result["sealed"]))),
+                "decision": runs[made_for].decision,
+            }
+            if made_for != case.run_id:
+                _fail(session, space, case.run_id, case.request.digest, "answered_by_earlier_run", now)
+            released = space.log.append(session, kind="run.released", at=now, fields=fields)
+            consent.finish_run(session, made_for, "released", released.leaf_hash, result)
+            known = replace(runs[made_for], state="released", released=released.leaf_hash, answer=result)
+    return known
+
+
+def _fail(session: Session, space: Space, run_id: str, request_digest: str, reason: str, now: int) -> None:
+    fields = {"run_id": run_id, "request_digest": request_digest, "reason": reason}
+    space.log.append(session, kind="run.failed", at=now, fields=fields)
+    consent.finish_run(session, run_id, "failed", None, None)
+
+
+def _end_run(space: Space, case: Case, reason: str, now: int) -> None:
+    """No answer came. The run ends; the same request may be tried again where the reason has gone."""
+    with space.database.write() as session:
+        consent.lock_request(session, case.request.digest)
+        open_runs = {r.run_id for r in consent.runs_of_request(session, case.request.digest) if r.state == "decided"}
+        if case.run_id in open_runs:
+            _fail(session, space, case.run_id, case.request.digest, reason, now)
     space.sequencer.wake()
-    if error.status >= 500:
-        raise error
-    return {"status": "denied", "reasons": explain((error.code,))}
 
 
-def _answered(space: Space, result: dict[str, Any], proven: Proven) -> Answer:
+def _unwritten(space: Space, case: Case, now: int) -> LogNotReadyError:
+    """The database, and with it the log, could not be written: nothing is handed out. Ends the run if it can."""
+    try:
+        _end_run(space, case, "log_unavailable", now)
+    except SQLAlchemyError as error:
+        _log.error("run_left_open", run_id=case.run_id, error=type(error).__name__)
+    return LogNotReadyError("the log cannot be written at present")
+
+
+def _answered(space: Space, run: StoredRun) -> Answer:
+    result, released = run.answer or {}, run.released or ""
+    proven = _prove(space, [run.decision, released])
     return {
         "status": "answered",
         "answer": {
@@ -316,12 +393,14 @@ def _within(terms: GrantTermsSigned, place: SlotContext) -> bool:
 
 
 def recover(space: Space, now: int) -> int:
-    """After a restart: runs that stopped between decision and answer end as failed; the operator may ask again."""
+    """After a restart: runs that stopped between decision and answer end as failed; the operator may ask again.
+
+    SQLite has one service process, so all of them are dead; elsewhere another process may be at work on young ones.
+    """
+    alone = space.database.engine.dialect.name == "sqlite"
     with space.database.write() as session:
-        unfinished = consent.unfinished_runs(session)
+        unfinished = consent.unfinished_runs(session, now if alone else now - RUN_LEASE)
         for run in unfinished:
-            fields = {"run_id": run.run_id, "request_digest": run.request_digest, "reason": "interrupted"}
-            space.log.append(session, kind="run.failed", at=now, fields=fields)
-            consent.finish_run(session, run.run_id, "failed", None, None)
+            _fail(session, space, run.run_id, run.request_digest, "interrupted", now)
     space.sequencer.wake()
     return len(unfinished)

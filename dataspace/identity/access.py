@@ -1,7 +1,8 @@
 """Assertions in, five-minute tokens out: residents, sources and operators all prove a registered key the same way.
 
 Replays are remembered in memory for the life of an assertion; assertions from before the process started are refused,
-so a restart opens no window. (Replaced by OAuth 2 with DPoP: docs/decisions/0006.)
+so a restart forgets none but those of clients whose clocks run ahead, for as long as they run ahead.
+(Replaced by OAuth 2 with DPoP: docs/decisions/0006.)
 """
 
 from __future__ import annotations
@@ -71,11 +72,7 @@ class Access:
             raise AssertionRefusedError("the assertion is for another service", code="assertion_audience")
         if not assertion.iat <= assertion.exp <= assertion.iat + ASSERTION_SECONDS:
             raise AssertionRefusedError("an assertion lives for at most a minute", code="assertion_lifetime")
-        if (
-            assertion.iat > now + SKEW_SECONDS
-            or assertion.exp <= now
-            or assertion.iat < self._started_at - SKEW_SECONDS
-        ):
+        if assertion.iat > now + SKEW_SECONDS or assertion.exp <= now or assertion.iat < self._started_at:
             raise AssertionRefusedError("the assertion is not of this moment", code="stale_assertion")
         self._remember(f"{assertion.role}/{assertion.sub}/{assertion.jti}", assertion.exp, now)
         return assertion

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
-from sqlmodel import Session, col
+from sqlalchemy import Table, delete, select
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, SQLModel, col
 
 from dataspace.identity.errors import ConflictError, UnknownError
 from dataspace.identity.tables import (
@@ -19,7 +20,13 @@ from dataspace.identity.tables import (
     StatementRow,
     SubjectRow,
 )
+from dataspace.kernel.db import insert_new, upsert
 from dataspace.kernel.ids import random_id, uuid7
+
+_ALL = SQLModel.metadata.tables
+_LINK_NAMES: Table = _ALL[str(LinkNameRow.__tablename__)]
+_SOURCES: Table = _ALL[str(SourceRow.__tablename__)]
+_OPERATORS: Table = _ALL[str(OperatorRow.__tablename__)]
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,10 @@ def add_resident(session: Session, subject: str, space: str, statement: str, now
     session.add(ResidentRow(resident_id=resident.resident_id, subject=subject, space=space, level=1, created_at=now))
     session.add(SubjectRow(subject=subject, resident_id=resident.resident_id))
     session.add(StatementRow(resident_id=resident.resident_id, number=1, token=statement))
+    try:
+        session.flush()
+    except IntegrityError as error:  # another writer has registered the key since we looked
+        raise ConflictError("this key is already registered", code="already_registered") from error
     return resident
 
 
@@ -56,6 +67,17 @@ def resident_of(session: Session, subject: str) -> Resident:
         raise UnknownError("no such resident")
     row = session.get_one(ResidentRow, name.resident_id)
     return Resident(row.resident_id, row.subject, row.space, row.level)
+
+
+def lock_resident(session: Session, subject: str) -> Resident:
+    """As :func:`resident_of`; other writers of this resident's decisions and keys wait until the transaction ends."""
+    resident = resident_of(session, subject)
+    session.execute(
+        select(col(ResidentRow.resident_id))
+        .where(col(ResidentRow.resident_id) == resident.resident_id)
+        .with_for_update()
+    )
+    return resident
 
 
 def residents_of_space(session: Session, space: str) -> list[Resident]:
@@ -91,16 +113,17 @@ def add_statement(session: Session, resident_id: str, number: int, token: str) -
     session.add(StatementRow(resident_id=resident_id, number=number, token=token))
 
 
-def add_links(session: Session, resident_id: str, links: Iterable[tuple[str, str, str]]) -> None:
-    """(source_id, link_id, signed link) of one resident; the same link again changes nothing."""
+def add_links(session: Session, resident_id: str, links: Iterable[tuple[str, str, str]]) -> list[str]:
+    """Store (source_id, link_id, signed link) of one resident; answers the sources of those that were new."""
+    added: list[str] = []
     for source_id, link_id, token in links:
-        known = session.get(LinkNameRow, (source_id, link_id))
-        if known is not None:
-            if known.resident_id != resident_id:
-                raise ConflictError("this link belongs to another resident", code="link_taken")
-            continue
-        session.add(LinkRow(resident_id=resident_id, link_id=link_id, source_id=source_id, token=token))
-        session.add(LinkNameRow(source_id=source_id, link_id=link_id, resident_id=resident_id))
+        name = {"source_id": source_id, "link_id": link_id, "resident_id": resident_id}
+        if insert_new(session, _LINK_NAMES, [name]):
+            session.add(LinkRow(resident_id=resident_id, link_id=link_id, source_id=source_id, token=token))
+            added.append(source_id)
+        elif session.get_one(LinkNameRow, (source_id, link_id)).resident_id != resident_id:
+            raise ConflictError("this link belongs to another resident", code="link_taken")
+    return added
 
 
 def links_by_name(session: Session, source_id: str, link_ids: Sequence[str]) -> dict[str, Link]:
@@ -113,7 +136,13 @@ def links_by_name(session: Session, source_id: str, link_ids: Sequence[str]) -> 
 
 
 def put_source(session: Session, source_id: str, token: str) -> None:
-    session.merge(SourceRow(source_id=source_id, token=token))
+    upsert(session, _SOURCES, {"source_id": source_id, "token": token})
+
+
+def lock_source(session: Session, source_id: str) -> str | None:
+    """The signed registration; other deliveries of this source wait until the transaction ends."""
+    query = select(col(SourceRow.token)).where(col(SourceRow.source_id) == source_id).with_for_update()
+    return session.scalar(query)
 
 
 def sources(session: Session) -> dict[str, str]:
@@ -123,9 +152,8 @@ def sources(session: Session) -> dict[str, str]:
 
 def put_operator(session: Session, operator_id: str, licence: str) -> None:
     """A new or renewed licence; a suspension stays until an administrator lifts it."""
-    known = session.get(OperatorRow, operator_id)
-    status = known.status if known else "active"
-    session.merge(OperatorRow(operator_id=operator_id, status=status, licence=licence))
+    row = {"operator_id": operator_id, "status": "active", "licence": licence}
+    upsert(session, _OPERATORS, row, keep=["status"])
 
 
 def set_operator_status(session: Session, operator_id: str, status: str) -> None:
@@ -151,8 +179,7 @@ def new_handle(session: Session, resident_id: str, operator_id: str, expires_at:
 
 def take_handle(session: Session, handle: str, operator_id: str, now: int) -> str | None:
     """The resident behind a handle; it is spent. None for any handle that is not this operator's to use now."""
-    row = session.get(HandleRow, handle)
-    if row is None or row.operator_id != operator_id or row.expires_at <= now:
-        return None
-    session.delete(row)
-    return row.resident_id
+    spent = delete(HandleRow).where(
+        col(HandleRow.handle) == handle, col(HandleRow.operator_id) == operator_id, col(HandleRow.expires_at) > now
+    )
+    return session.scalar(spent.returning(col(HandleRow.resident_id)))

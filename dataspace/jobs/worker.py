@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import structlog
 
@@ -35,11 +36,14 @@ class Worker:
         rounds = 0
         while not self._stopped.wait(self._interval_s):
             rounds += 1
-            try:
-                settle(self._space, self._clock())
-                if rounds % 10 == 0:
-                    self._space.cosigner.cosign_now()
-            except DataspaceError as error:
-                _log.warning("background_round_failed", code=error.code)
-            except Exception as error:  # the thread must outlive any single failure
-                _log.error("background_round_failed", error=type(error).__name__)
+            self._try(lambda: settle(self._space, self._clock()))
+            if rounds % 10 == 0:  # also while the broker is away
+                self._try(self._space.cosigner.cosign_now)
+
+    def _try(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except DataspaceError as error:
+            _log.warning("background_round_failed", code=error.code)
+        except Exception as error:  # the thread must outlive any single failure
+            _log.error("background_round_failed", error=type(error).__name__)

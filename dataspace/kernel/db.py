@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, Table, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session
 
 
@@ -32,6 +33,31 @@ def _take_write_lock_first(connection: Any) -> None:
     """A reading transaction that later writes would fail with SQLITE_BUSY instead of waiting: lock at the start."""
     options = connection.get_execution_options()
     connection.exec_driver_sql("BEGIN" if options.get("read_only") else "BEGIN IMMEDIATE")
+
+
+def insert_new(session: Session, table: Table, rows: Sequence[dict[str, Any]]) -> int:
+    """Insert rows whose primary key is free, and answer how many; waits for writers of the same keys."""
+    if not rows:
+        return 0
+    session.flush()
+    statement = _insert(session, table).on_conflict_do_nothing()
+    kept = {"preserve_rowcount": True}
+    return int(session.connection().execute(statement, list(rows), execution_options=kept).rowcount)
+
+
+def upsert(session: Session, table: Table, row: dict[str, Any], *, keep: Sequence[str] = ()) -> None:
+    """Insert a row, or change the one with its primary key; columns in ``keep`` are only set by the insert."""
+    session.flush()
+    statement = _insert(session, table)
+    keys = [column.name for column in table.primary_key]
+    changed = {name: statement.excluded[name] for name in row if name not in {*keys, *keep}}
+    session.connection().execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), [row])
+    session.expire_all()  # objects of this session that were read before would show the old row
+
+
+def _insert(session: Session, table: Table) -> Any:
+    """An INSERT that knows ON CONFLICT, in the dialect of this session."""
+    return (sqlite if session.get_bind().dialect.name == "sqlite" else postgresql).insert(table)
 
 
 def sqlite_url(path: Path) -> str:

@@ -343,6 +343,12 @@ def test_another_persons_answer_is_refused_whole() -> None:
         verify_answer(made.answer_to(OTHER_ASK), ASK, made.trust(), NOW)
 
 
+def test_a_release_long_after_the_attestation_is_refused_at_any_time() -> None:
+    for hour in (made.HOUR + 3600, made.HOUR - 3600):
+        with pytest.raises(errors.EarTimeError):
+            verify_answer(release(released_at=hour)(), ASK, made.trust(), NOW + 86_400)
+
+
 def test_an_answer_from_the_future_is_refused() -> None:
     with pytest.raises(errors.EarTimeError):
         verify_answer(made.answer_to(ASK), ASK, made.trust(), NOW - 400)

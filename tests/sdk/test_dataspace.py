@@ -9,6 +9,7 @@ import re
 import runpy
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,16 @@ def test_a_product_that_is_not_listed_like_this_is_refused(
         face.products()
 
 
+def test_a_manifest_of_another_operator_is_the_one_that_was_reviewed(face: Any, service: Service) -> None:
+    reviewed = made.manifest("cohort", "research-institute")
+    changed = {**reviewed, "purpose": "CreditChecking"}
+    for product in (made.OTHER.sign("product", changed), made.OTHER.sign("listing", reviewed)):
+        service.catalogue = []
+        service.put(reviewed, product=product)
+        with pytest.raises(errors.ListingInvalidError):
+            face.products()
+
+
 def test_publish(face: Any, service: Service) -> None:
     payload = made.manifest()
     product = face.publish(payload, made.listing(payload))
@@ -260,6 +271,8 @@ def test_an_ask_is_checked_before_it_is_sent(face: Any, service: Service) -> Non
     for product, named in ((individual, {}), (cohort, {"handle": "h"}), (individual, {"handle": "h", "days": 0})):
         with pytest.raises(errors.AskInvalidError):
             face.ask(product, **named)
+    with pytest.raises(errors.ProductNotOwnError):
+        face.ask(replace(individual, signature_verified=False), handle="h")
     ask = face.new_ask(individual, handle="h")
     assert service.asked == {}
     assert face.send(ask) is ask

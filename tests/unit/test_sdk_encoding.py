@@ -105,11 +105,16 @@ def test_another_type_key_version_or_size_is_refused() -> None:
         sdk_jws.verify(token, "thing", sdk_jws.SigningKey(bytes(32)).public)
     with pytest.raises(errors.MalformedError):
         sdk_jws.parse(token, limit=len(token) - 1)
+    header = sdk_encoding.canonical({"alg": "Ed25519", "kid": jws.fingerprint(bytes(32)), "typ": "pds-thing+jws"})
+    signing_input = f"{sdk_encoding.b64(header)}.{token.split('.')[1]}"
+    misnamed = f"{signing_input}.{sdk_encoding.b64(jws.SigningKey(SEED).sign_raw(signing_input.encode()))}"
+    with pytest.raises(errors.SignatureInvalidError):
+        sdk_jws.verify(misnamed, "thing", key.public)
     for version in (2, True):
-        header, _, signature = token.split(".")
+        named, _, signature = token.split(".")
         body = sdk_encoding.b64(sdk_encoding.canonical({"v": version, "suite": 1}))
         with pytest.raises(errors.UnknownFormatError):
-            sdk_jws.parse(f"{header}.{body}.{signature}")
+            sdk_jws.parse(f"{named}.{body}.{signature}")
 
 
 def test_a_key_pair_from_a_seed_is_the_vaults_and_opens_what_it_seals() -> None:
@@ -186,8 +191,14 @@ def test_too_few_witnesses_are_missed() -> None:
 
 def test_false_checkpoints_are_refused() -> None:
     other = note.Checkpoint(ORIGIN, 8, SEED)
+    of_other = f"{other.body()}\n{SIGNED.rpartition(chr(10) * 2)[2]}" + note.cosign(other.body(), "w/1", ONE, 5)
+    elsewhere = note.Checkpoint("example.com/other", 7, SEED).body()
+    line = note.NoteSignature(ORIGIN, note.key_id(ORIGIN, 1, LOG.public), LOG.sign_raw(elsewhere.encode())).line()
+    misnamed = f"{elsewhere}\n{line}" + note.cosign(elsewhere, "w/1", ONE, 5)
     forged = base64.b64encode(note.key_id("w/1", 4, ONE.public) + bytes(72)).decode()
     for text in (
+        of_other,
+        misnamed,
         note.sign_checkpoint(HEAD, ONE) + BY_ONE,
         note.sign_checkpoint(note.Checkpoint("example.com/other", 7, SEED), LOG) + BY_ONE,
         note.sign_checkpoint(other, LOG) + BY_ONE,
