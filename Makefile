@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 
-.PHONY: setup check fix test demo run build bench lock openapi
+.PHONY: setup setup-opa check fix test demo run build bench lock openapi
 
 setup:  ## everything demo, test and run need
 	@bash tools/setup.sh

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -91,7 +92,7 @@ def _verify_log(tell: Narrator, city: City) -> dict[str, Any]:
     """``dataspace audit verify``, as an auditor runs it."""
 
     def act() -> dict[str, Any]:
-        environment = {"DATASPACE_HOME": str(city.settings.home)}
+        environment = {**os.environ, "DATASPACE_HOME": str(city.settings.home)}
         command = [sys.executable, "-m", "dataspace.cli", "audit", "verify"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:

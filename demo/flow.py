@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from dataspace_sdk import Answered, Ask, Dataspace, Denied, Product
 
 from connectors.compute import output_control
-from consent.model import GrantState
 from demo import district, nhefs, products
 from demo.city import City, civil_date, deliver, each, found, move_in, open_authorities, until
 from demo.operators import BANK, RESEARCHER, license_operators, publish, table_of
@@ -297,7 +296,8 @@ def check_logs(tell: Narrator, city: City) -> int:
         for person in people:
             for grant in person.client.grants():
                 if grant["state"] == "withdrawn":
-                    GrantState.verify(grant["broker_state"], city.pins.broker)
+                    if not person.client.destroyed(grant["grant_digest"], grant["broker_state"]):
+                        raise RuntimeError("the broker has not confirmed a withdrawal")
         return sum(entries)
 
     total = tell.step("log", f"10. 查证 {len(people)} clients verify their log: complete, consistent, gapless.", act)

@@ -73,6 +73,7 @@ class ResidentClient:
         self._token = ""
         self._token_until = 0.0
         self._recovery = ""
+        self._withdrawals: dict[str, dict[str, Any]] = {}
 
     @property
     def subject(self) -> str:
@@ -199,19 +200,28 @@ class ResidentClient:
         return list(self._call("GET", "/v1/me/grants")["grants"])
 
     def withdraw(self, grant_digest: str, ongoing_collections: list[str]) -> str:
-        """Withdraw a grant; for an ongoing one the next epochs of its collections start in the same act."""
+        """Withdraw a grant; for an ongoing one the next epochs of its collections start in the same act.
+
+        Until the service has answered, trying again sends the same signed act.
+        """
+        if grant_digest not in self._withdrawals:
+            self._withdrawals[grant_digest] = self._withdrawal(grant_digest, ongoing_collections)
+        state = str(self._call("POST", "/v1/me/withdrawals", self._withdrawals[grant_digest])["state"])
+        del self._withdrawals[grant_digest]
+        return state
+
+    def _withdrawal(self, grant_digest: str, ongoing_collections: list[str]) -> dict[str, Any]:
         now = int(self.clock())
         statement = self.ring.new_epochs(ongoing_collections, now) if ongoing_collections else None
         head = self.ring.chain.head if statement and self.ring.chain else None
         claims = {"grant_digest": grant_digest, "subject": self.subject, "key_statement": head, "issued_at": now}
         body: dict[str, Any] = {"withdrawal": self.ring.signing.sign("withdrawal", claims)}
-        if statement:
-            body |= {"key_statement": statement, "wraps": self._wraps()}
-        return str(self._call("POST", "/v1/me/withdrawals", body)["state"])
+        return body | {"key_statement": statement, "wraps": self._wraps()} if statement else body
 
-    def destroyed(self, broker_state: str) -> bool:
-        """Whether the pinned broker says, signed, that the grant's key no longer exists."""
-        return bool(verify(broker_state, "grant-state", self.pins.broker).payload["state"] == "destroyed")
+    def destroyed(self, grant_digest: str, broker_state: str) -> bool:
+        """Whether the pinned broker says, signed, that the key of this grant, and not of another, no longer exists."""
+        said = verify(broker_state, "grant-state", self.pins.broker).payload
+        return bool(said["state"] == "destroyed" and said["grant_digest"] == grant_digest)
 
     # the log
 

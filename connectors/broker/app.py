@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from connectors import messages
@@ -14,10 +19,13 @@ from dataspace.kernel.clock import Clock
 from dataspace.kernel.errors import DataspaceError
 from dataspace.kernel.http import problem
 
+TIDY_SECONDS = 60
+_log = structlog.get_logger(__name__)
+
 
 def create_broker_app(broker: Broker, clock: Clock) -> FastAPI:
     """One route for each act of :class:`Broker`; a refusal is problem+json with its code."""
-    app = FastAPI(title="key broker", openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(title="key broker", openapi_url=None, docs_url=None, redoc_url=None, lifespan=_tidying(broker, clock))
 
     @app.exception_handler(DataspaceError)
     def refused(_request: Request, error: DataspaceError) -> JSONResponse:
@@ -56,3 +64,23 @@ def create_broker_app(broker: Broker, clock: Clock) -> FastAPI:
         return {"release": broker.release(order, clock())}
 
     return app
+
+
+def _tidying(broker: Broker, clock: Clock) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(_tidy_forever(broker, clock))
+        yield
+        task.cancel()
+
+    return lifespan
+
+
+async def _tidy_forever(broker: Broker, clock: Clock) -> None:
+    """Destroy ended keys at start and every minute; a failed round is logged and tried again."""
+    while True:
+        try:
+            await run_in_threadpool(broker.tidy, clock())
+        except Exception as error:  # the task must outlive any single failure
+            _log.error("tidying_failed", error=type(error).__name__)
+        await asyncio.sleep(TIDY_SECONDS)

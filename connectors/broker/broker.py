@@ -41,11 +41,14 @@ from dataspace.kernel.jws import SigningKey, fingerprint
 from dataspace.kernel.merkle import verify_consistency
 from dataspace.kernel.note import Checkpoint
 from dataspace.kernel.signed import Verified, key_bytes
+from vault.statements import KeyChain
 from vault.suite1 import OpeningKey, new_key
 
 NONCE_SECONDS = 60
 ANSWER_SECONDS = 30 * 86_400
 HOUR = 3600
+_ENDED = {"destroyed": "withdrawn_grant", "expired": "grant_expired", "used_up": "uses_exhausted"}
+"""Why the key of a grant in this state no longer exists."""
 
 Consistency = Callable[[int, int], Sequence[str]]
 """Fetches the consistency proof between two sizes from the log; what it returns is verified, not believed."""
@@ -105,8 +108,8 @@ class Broker:
             )
             signed.append(statement.sign(self.key))
             rows.append({"key_id": name, "seed": seed, "request_digest": request.digest, "not_after": not_after})
+        self.tidy(now)
         with self.store.database.write() as session:
-            self.store.destroy_expired(session, now)
             self.store.add_keys(session, [{**row, "grant_digest": None} for row in rows])
         return signed
 
@@ -124,6 +127,8 @@ class Broker:
                     answers.append({"state": GrantState(grant_digest=digest, state="active", at=now).sign(self.key)})
                 except DataspaceError as error:
                     answers.append({"refused": error.code})
+        if {"refused": "withdrawn_grant"} in answers:
+            self.store.forget_pages()
         return answers
 
     def _register_one(
@@ -140,9 +145,10 @@ class Broker:
         grant = check_grant(item.papers, chain.signing_key)
         terms = grant.terms
         if terms.request_digest not in papers:
-            papers[terms.request_digest] = self._papers(
-                batch.products[terms.product_digest], batch.requests[terms.request_digest]
-            )
+            product, asked = batch.products.get(terms.product_digest), batch.requests.get(terms.request_digest)
+            if product is None or asked is None:
+                raise BrokerRefusedError("the papers of the grant are missing", code="papers_missing")
+            papers[terms.request_digest] = self._papers(product, asked)
         listed, request = papers[terms.request_digest]
         grant.check_answers(listed, request.content)
         grant.check_epochs(chain)
@@ -155,6 +161,7 @@ class Broker:
             return self._registered_again(session, grant.digest)
         if key["grant_digest"] is not None or key["seed"] is None or now >= key["not_after"]:
             raise BrokerRefusedError("the key has been used or its time is over", code="grant_key_spent")
+        self._refuse_withdrawn(session, grant, chain)
         self.store.bind_key(session, terms.broker_key, grant.digest)
         self.store.put_grant(
             session,
@@ -164,15 +171,28 @@ class Broker:
                 "subject": terms.subject,
                 "signing_key": chain.signing_key,
                 "state": "active",
+                "not_after": terms.not_after,
+                "uses": terms.uses,
                 "changed_at": now,
             },
         )
         self.store.put_subjects(session, [entry.subject_row(chain)])
         return grant.digest
 
+    def _refuse_withdrawn(self, session: Session, grant: CheckedGrant, chain: KeyChain) -> None:
+        """A grant whose withdrawal has arrived before it; nobody but the resident can have signed that."""
+        for noted in self.store.noted_withdrawals(session, grant.digest):
+            try:
+                Withdrawal.verify(noted, chain.signing_key)
+            except DataspaceError:
+                continue  # not the resident's: worth nothing
+            self.store.destroy_key(session, grant.terms.broker_key)
+            raise BrokerRefusedError("the grant was withdrawn before it arrived", code="withdrawn_grant")
+
     def _registered_again(self, session: Session, digest: str) -> str:
-        if self.store.grants(session, [digest])[digest]["state"] != "active":
-            raise BrokerRefusedError("the grant has been withdrawn", code="withdrawn_grant")
+        state = self.store.grants(session, [digest])[digest]["state"]
+        if state != "active":
+            raise BrokerRefusedError("the grant is no longer active", code=_ENDED[state])
         return digest
 
     def withdraw(self, batch: messages.Withdrawals, now: int) -> list[dict[str, str]]:
@@ -181,17 +201,20 @@ class Broker:
         with self.store.database.write() as session:
             for token in batch.withdrawals:
                 try:
-                    answers.append({"state": self._withdraw_one(session, token, now)})
+                    state = self._withdraw_one(session, token, now)
+                    answers.append({"state": state} if state else {"refused": "grant_unknown"})
                 except DataspaceError as error:
                     answers.append({"refused": error.code})
         self.store.forget_pages()
         return answers
 
-    def _withdraw_one(self, session: Session, token: str, now: int) -> str:
+    def _withdraw_one(self, session: Session, token: str, now: int) -> str | None:
+        """The signed word that the key is gone; None for a grant that is not here, whose signer is not known either."""
         claimed = Withdrawal.claimed(token)
         grant = self.store.grants(session, [claimed.grant_digest]).get(claimed.grant_digest)
         if grant is None:
-            raise BrokerRefusedError("no such grant here", code="grant_unknown")
+            self.store.note_withdrawal(session, claimed.grant_digest, token)
+            return None
         subject = self.store.subjects(session, [grant["subject"]])[grant["subject"]]
         verified_by_any(token, Withdrawal.typ, (subject["signing_key"], grant["signing_key"]))
         if claimed.subject != grant["subject"]:
@@ -265,7 +288,7 @@ class Broker:
             if row is None:
                 raise BrokerRefusedError("the grant is not registered here", code="grant_pending")
             if row["state"] != "active":
-                raise BrokerRefusedError("a grant has been withdrawn", code="withdrawn_grant")
+                raise BrokerRefusedError("a grant is no longer active", code=_ENDED[row["state"]])
             grant.check_answers(listed, request.content)
             entry = check_use_entry(use.entry, checkpoint, subjects, grant.terms.subject)
             entry.require(
@@ -373,8 +396,8 @@ class Broker:
                 if run["result_digest"] != order.result_digest:
                     raise BrokerRefusedError("this request has another answer", code="already_released")
                 return str(run["release"])
-            if self.store.inactive_grants(session, order.request_digest):
-                raise BrokerRefusedError("a grant was withdrawn during the run", code="withdrawn_grant")
+            if ended := self.store.inactive_states(session, order.request_digest):
+                raise BrokerRefusedError("a grant ended during the run", code=_ENDED[ended[0]])
             release = Release(
                 run_id=run["run_id"],
                 request_digest=order.request_digest,
@@ -384,7 +407,18 @@ class Broker:
                 released_at=now - now % HOUR,
             ).sign(self.key)
             self.store.record_release(session, order.request_digest, order.result_digest, release)
+            destroyed = self.store.end_used_up(session, order.request_digest, now)
+        if destroyed:
+            self.store.forget_pages()
         return release
+
+    def tidy(self, now: int) -> int:
+        """Destroy what has ended by time; answers how many keys. Run often: it is what makes an end date true."""
+        with self.store.database.write() as session:
+            destroyed = self.store.destroy_expired(session, now)
+        if destroyed:
+            self.store.forget_pages()
+        return destroyed
 
     # shared steps
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from connectors.broker.appraise import Expected
@@ -12,7 +13,7 @@ from connectors.messages import GrantPapers, RecordRef
 from consent.asking import ListedProduct, check_grant_answers, check_grant_shape
 from consent.model import Grant, GrantTermsSigned, UseRequest
 from dataspace.kernel.encoding import digest, unb64
-from dataspace.kernel.errors import DataspaceError
+from dataspace.kernel.errors import DataspaceError, SignatureInvalidError
 from dataspace.kernel.jws import parse, verify
 from dataspace.kernel.logproof import VerifiedEntry, open_entry
 from dataspace.kernel.note import Checkpoint
@@ -59,7 +60,7 @@ class CheckedGrant:
     def terms(self) -> GrantTermsSigned:
         return self.content.grant
 
-    @property
+    @cached_property
     def digest(self) -> str:
         return self.content.grant.digest()
 
@@ -137,7 +138,7 @@ def check_decision(bundle: Mapping[str, Any], checkpoint: Checkpoint, expected: 
 
 def verified_by_any(token: str, typ: str, keys: Sequence[bytes]) -> None:
     """Signed by the resident's present key, or by the one the grant was signed with."""
-    failure: DataspaceError | None = None
+    failure: DataspaceError = SignatureInvalidError("there is no key to verify with")
     for key in keys:
         try:
             verify(token, typ, key)
@@ -145,5 +146,4 @@ def verified_by_any(token: str, typ: str, keys: Sequence[bytes]) -> None:
             failure = error
         else:
             return
-    if failure is not None:
-        raise failure
+    raise failure

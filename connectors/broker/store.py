@@ -6,9 +6,11 @@ write-ahead log is emptied too (:meth:`BrokerStore.forget_pages`), so that no fi
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import structlog
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
@@ -17,6 +19,8 @@ from sqlmodel import Session
 from dataspace.kernel.db import Database
 
 metadata = MetaData()
+_log = structlog.get_logger(__name__)
+_TRIES = 40
 
 _keys = Table(
     "broker_grant_keys",
@@ -35,6 +39,8 @@ _grants = Table(
     Column("subject", String(43), nullable=False),
     Column("signing_key", LargeBinary, nullable=False),
     Column("state", String(16), nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("uses", Integer, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
 )
 _subjects = Table(
@@ -47,6 +53,13 @@ _subjects = Table(
     Column("entry_number", Integer, nullable=False),
     Column("entry", String(43), nullable=True),
 )
+_withdrawn = Table(
+    "broker_withdrawn_before",
+    metadata,
+    Column("grant_digest", String(43), primary_key=True),
+    Column("token", String, primary_key=True),
+)
+"""Withdrawals of grants that have not (yet) arrived here: they are refused when they do."""
 _uses = Table(
     "broker_uses",
     metadata,
@@ -107,12 +120,16 @@ class BrokerStore:
 
     def forget_pages(self) -> None:
         """Empty SQLite's write-ahead log, which may still hold pages with destroyed keys."""
-        if self.database.engine.dialect.name == "sqlite":
+        if self.database.engine.dialect.name != "sqlite":
+            return
+        for _ in range(_TRIES):
             with self.database.engine.connect() as connection:
-                raw = connection.connection.dbapi_connection
+                raw: Any = connection.connection.dbapi_connection
                 connection.rollback()
-                if raw is not None:
-                    raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                if not raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    return
+            time.sleep(0.05)
+        _log.error("destroyed_keys_may_stand_in_the_write_ahead_log")
 
     # grant keys
 
@@ -129,10 +146,26 @@ class BrokerStore:
         session.execute(update(_keys).where(_keys.c.key_id == key_id).values(seed=None))
 
     def destroy_expired(self, session: Session, now: int) -> int:
-        """Destroy the keys of questions that nobody answered in time and of grants that have ended."""
+        """Destroy the keys of questions that nobody answered in time and of grants whose period is over."""
         unanswered = _keys.c.grant_digest.is_(None) & (_keys.c.not_after <= now) & _keys.c.seed.is_not(None)
-        result = session.execute(update(_keys).where(unanswered).values(seed=None))
-        return _rows(result)
+        destroyed = _rows(session.execute(update(_keys).where(unanswered).values(seed=None)))
+        over = (_grants.c.state == "active") & (_grants.c.not_after <= now)
+        return destroyed + self._end(session, over, "expired", now)
+
+    def end_used_up(self, session: Session, request_digest: str, now: int) -> int:
+        """Destroy the keys of the run's grants whose uses have all been released."""
+        released = _uses.join(_runs, (_runs.c.request_digest == _uses.c.request_digest) & _runs.c.release.is_not(None))
+        own = _uses.c.grant_digest == _grants.c.grant_digest
+        used = select(func.count()).select_from(released).where(own).scalar_subquery()
+        of_run = select(_run_grants.c.grant_digest).where(_run_grants.c.request_digest == request_digest)
+        used_up = (_grants.c.state == "active") & _grants.c.grant_digest.in_(of_run) & (used >= _grants.c.uses)
+        return self._end(session, used_up, "used_up", now)
+
+    def _end(self, session: Session, which: Any, state: str, now: int) -> int:
+        ended = select(_grants.c.key_id).where(which)
+        destroyed = _rows(session.execute(update(_keys).where(_keys.c.key_id.in_(ended)).values(seed=None)))
+        session.execute(update(_grants).where(which).values(state=state, changed_at=now))
+        return destroyed
 
     # grants and subjects
 
@@ -141,6 +174,13 @@ class BrokerStore:
 
     def put_grant(self, session: Session, row: dict[str, Any]) -> None:
         self._upsert(session, _grants, [row], ["grant_digest"])
+
+    def note_withdrawal(self, session: Session, grant_digest: str, token: str) -> None:
+        """Remember what claims to be the withdrawal of a grant that is not here; whether it is, shows the signature."""
+        self._upsert(session, _withdrawn, [{"grant_digest": grant_digest, "token": token}], ["grant_digest", "token"])
+
+    def noted_withdrawals(self, session: Session, grant_digest: str) -> list[str]:
+        return list(session.scalars(select(_withdrawn.c.token).where(_withdrawn.c.grant_digest == grant_digest)))
 
     def subjects(self, session: Session, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         return self._by(session, _subjects, "subject", names)
@@ -207,14 +247,15 @@ class BrokerStore:
             insert(_run_grants), [{"request_digest": row["request_digest"], "grant_digest": item} for item in grants]
         )
 
-    def inactive_grants(self, session: Session, request_digest: str) -> int:
-        """How many grants of a run are no longer active."""
+    def inactive_states(self, session: Session, request_digest: str) -> list[str]:
+        """States of the grants of a run that are no longer active, without repetition."""
         query = (
-            select(func.count())
+            select(_grants.c.state)
             .select_from(_run_grants.join(_grants, _grants.c.grant_digest == _run_grants.c.grant_digest))
             .where(_run_grants.c.request_digest == request_digest, _grants.c.state != "active")
+            .distinct()
         )
-        return int(session.execute(query).scalar_one())
+        return sorted(session.scalars(query))
 
     def record_release(self, session: Session, request_digest: str, result_digest: str, release: str) -> None:
         values = {"result_digest": result_digest, "release": release}
@@ -242,7 +283,11 @@ class BrokerStore:
         sqlite = self.database.engine.dialect.name == "sqlite"
         statement: Any = sqlite_insert(table) if sqlite else postgresql_insert(table)
         changed = {column.name: statement.excluded[column.name] for column in table.c if column.name not in keys}
-        session.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), rows)
+        if changed:
+            statement = statement.on_conflict_do_update(index_elements=keys, set_=changed)
+        else:
+            statement = statement.on_conflict_do_nothing(index_elements=keys)
+        session.execute(statement, rows)
 
 
 def _rows(result: Any) -> int:

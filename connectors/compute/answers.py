@@ -33,5 +33,10 @@ class AnswerStore:
         with self._lock:
             self._database.execute("INSERT OR REPLACE INTO answer VALUES (?, ?)", (request_digest, json.dumps(content)))
 
+    def drop(self, request_digest: str) -> None:
+        """Forget an answer that the broker has refused to release."""
+        with self._lock:
+            self._database.execute("DELETE FROM answer WHERE request = ?", (request_digest,))
+
     def close(self) -> None:
         self._database.close()

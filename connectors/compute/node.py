@@ -26,6 +26,7 @@ from consent.asking import ListedProduct, verify_product, verify_request
 from consent.model import Grant, UseRequest, grant_set
 from dataspace.kernel.encoding import HEADER, b64, frame, parse_canonical, unb64
 from dataspace.kernel.errors import DataspaceError
+from dataspace.kernel.http import RefusedError
 from dataspace.kernel.jws import SigningKey
 from dataspace.kernel.signed import Verified, key_bytes
 from dataspace.standard import collection, validate
@@ -35,6 +36,7 @@ from vault.records import Record, read_record
 from vault.suite1 import OpeningKey, SealingKey, new_key
 
 HOUR = 3600
+_ENDED = {"withdrawn_grant", "grant_expired", "uses_exhausted"}
 CIVIL_TIME = timedelta(hours=8)
 _TYPES = {"integer": "integer", "string": "string", "boolean": "boolean"}
 
@@ -78,10 +80,21 @@ class Node:
         made = self.answers.find(request.digest)
         if made is None:
             made = self._make(job, listed, request, now)
-        release = self.broker.release(request.digest, made["result_digest"], made["node"])
+        release = self._release(request.digest, made)
         if made["proposal"]:
             self.releases.commit(made["proposal"])
         return {"sealed": made["sealed"], "ear": made["ear"], "release": release}
+
+    def _release(self, request_digest: str, made: dict[str, Any]) -> str:
+        """The broker's release. Where a grant has ended meanwhile nothing leaves, and what was made is forgotten."""
+        try:
+            return self.broker.release(request_digest, made["result_digest"], made["node"])
+        except RefusedError as error:
+            if error.code in _ENDED:
+                if made["proposal"] == made["run_id"]:
+                    self.releases.abandon(made["proposal"])
+                self.answers.drop(request_digest)
+            raise
 
     def _make(self, job: Job, listed: ListedProduct, request: Verified[UseRequest], now: int) -> dict[str, Any]:
         """Open, compute, control, seal; durable before anything leaves."""
@@ -110,6 +123,7 @@ class Node:
             "ear": opened["ear"],
             "node": keys.signing.kid,
             "proposal": proposal,
+            "run_id": job.run_id,
         }
         self.answers.put(request.digest, made)
         return made

@@ -17,7 +17,7 @@ import httpx
 from connectors.sources.csv_records import SourceRecord
 from connectors.sources.state import LinkState, SourceState
 from dataspace.kernel.encoding import b64, canonical, digest
-from dataspace.kernel.errors import DataspaceError
+from dataspace.kernel.errors import DataspaceError, MalformedError
 from dataspace.kernel.http import call
 from dataspace.kernel.ids import random_id
 from dataspace.kernel.jws import SigningKey
@@ -111,6 +111,8 @@ class SourceAgent:
                         elif error.code != "no_epoch":
                             raise
                         continue
+                    except MalformedError:  # the resident named a key that nothing can be sealed to: no records for it
+                        continue
                     items.append(item)
                     rows += sealed
                     count += len(found)
@@ -138,9 +140,9 @@ class SourceAgent:
         epoch = chain.epoch_for_sealing(name, now)
         place = SlotContext(random_id(), name, epoch.key_digest, self.source_id)
         slot_key = new_key()
-        first = self.state.last_sequence(link.link_id, name) + 1
+        numbers = self.state.free_sequences(link.link_id, name)
         sealed_records, rows = [], []
-        for sequence, (row, source_record) in enumerate(found, first):
+        for sequence, (row, source_record) in zip(numbers, found, strict=False):
             record = Record(
                 record_id=random_id(),
                 collection=name,

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,11 @@ class SourceState:
     def sent_rows(self) -> set[str]:
         return {row[0] for row in self._database.execute("SELECT name FROM sent")}
 
-    def last_sequence(self, link_id: str, collection: str) -> int:
-        query = "SELECT max(sequence) FROM sent WHERE link_id = ? AND collection = ?"
-        return int(self._database.execute(query, (link_id, collection)).fetchone()[0] or 0)
+    def free_sequences(self, link_id: str, collection: str) -> Iterator[int]:
+        """Numbers that no sent row has, from 1 on: what was refused leaves no gap behind."""
+        query = "SELECT sequence FROM sent WHERE link_id = ? AND collection = ?"
+        used = {row[0] for row in self._database.execute(query, (link_id, collection))}
+        return (number for number in count(1) if number not in used)
 
     def next_number(self) -> int:
         return int(self._database.execute("SELECT max(number) FROM outbox").fetchone()[0] or 0) + 1

@@ -95,10 +95,6 @@ def install(app: FastAPI) -> None:
         refusal.status = 409
         return _answer(refusal)
 
-    @app.exception_handler(RecursionError)
-    def too_deep(_request: Request, _error: RecursionError) -> JSONResponse:
-        return _answer(InvalidBodyError("body: nested too deeply"))
-
     @app.exception_handler(Exception)
     def broken(request: Request, error: Exception) -> JSONResponse:
         _log.error("unhandled", path=request.url.path, error=type(error).__name__)

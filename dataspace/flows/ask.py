@@ -13,7 +13,6 @@ from consent.store import StoredProduct
 from dataspace.flows.errors import RequestRefusedError
 from dataspace.flows.space import Space
 from dataspace.identity import store as identity
-from dataspace.kernel.signed import Verified
 from dataspace.standard import purpose
 from vault import store as vault
 
@@ -62,12 +61,14 @@ def submit_request(space: Space, operator_id: str, token: str, now: int) -> str:
         if not listed.licence.content.valid_at(now):
             raise RequestRefusedError("the licence is not valid at this time", code="expired_licence")
         residents = _cohort(session, listed) if listed.product.content.cohort else []
-    keys = _grant_keys(space, listed, token, len(residents)) if residents else []
+    handle = request.content.subject.handle
+    keys = _grant_keys(space, listed, token, len(residents) if handle is None else 1)
     with space.database.write() as session:
         if consent.request(session, request.digest) is not None:
             return request.digest
-        if request.content.subject.handle is not None:
-            residents, keys = _individual(session, space, listed, request, token, now)
+        if handle is not None:  # a key is made in any case, so that time does not tell whether anybody is behind it
+            found = identity.take_handle(session, handle, operator_id, now)
+            residents, keys = ([found], keys) if found else ([], [])
         consent.add_request(session, request.digest, operator_id, listed.product.digest, token, now)
         consent.add_asks(session, request.digest, listed.product.digest, list(zip(residents, keys, strict=True)))
     return request.digest
@@ -83,16 +84,6 @@ def _cohort(session: Session, listed: ListedProduct) -> list[str]:
     before = consent.answered_before(session, listed.product.digest)
     wanted = set(rule.collections)
     return [name for name in members if name not in before and wanted <= held.get(name, set())]
-
-
-def _individual(
-    session: Session, space: Space, listed: ListedProduct, request: Verified[UseRequest], token: str, now: int
-) -> tuple[list[str], list[str]]:
-    """The resident behind a handle, and a grant key; the broker makes one in any case, so that time tells nothing."""
-    keys = _grant_keys(space, listed, token, 1)
-    handle = request.content.subject.handle or ""
-    resident_id = identity.take_handle(session, handle, listed.product.content.operator_id, now)
-    return ([resident_id], keys) if resident_id else ([], [])
 
 
 def _grant_keys(space: Space, listed: ListedProduct, request: str, count: int) -> list[str]:

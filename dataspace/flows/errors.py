@@ -20,3 +20,10 @@ class TooLateError(DataspaceError):
 
     code = "conflict"
     status = 409
+
+
+class BusyError(DataspaceError):
+    """Nothing is wrong; there is too much to do at this moment."""
+
+    code = "busy"
+    status = 503

@@ -8,6 +8,7 @@ from typing import Any
 from dataspace.flows.space import Space
 from dataspace.identity import store as identity
 from dataspace.kernel.encoding import b64
+from dataspace.kernel.note import parse_checkpoint
 from vault import store as vault
 
 PAGE = 200
@@ -15,14 +16,16 @@ PAGE = 200
 
 def own_log(space: Space, subject: str, after: int) -> dict[str, Any]:
     """A page of the resident's log entries, with proofs, and the broker's signed word about the newest it acted on."""
-    size = space.prover.size(cosignatures=space.witness_quorum)
+    head = space.broker.subject_head(subject)  # before the checkpoint, which then covers everything acted on
+    text = space.prover.checkpoint(cosignatures=space.witness_quorum)
+    size = parse_checkpoint(text).size
     entries = space.prover.entries_of(subject, after, PAGE, size=size)
     return {
-        "checkpoint": space.prover.checkpoint(cosignatures=space.witness_quorum),
+        "checkpoint": text,
         "size": size,
         "entries": entries,
         "more": len(entries) == PAGE,
-        "head": space.broker.subject_head(subject),
+        "head": head,
     }
 
 

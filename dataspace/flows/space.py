@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 
 from connectors.broker.client import BrokerClient
 from connectors.compute.client import NodeClient
@@ -20,6 +20,8 @@ from dataspace.kernel.errors import DataspaceError
 from dataspace.kernel.jws import SigningKey
 
 LOG_SECONDS = 15.0
+RUNS_AT_ONCE = 16
+"""Fewer than the server's threads, so that the broker's own questions to the log always find one."""
 
 
 class LogNotReadyError(DataspaceError):
@@ -59,6 +61,7 @@ class Space:
     registrar: bytes
     controller: str
     settling: Lock = field(default_factory=Lock)
+    runs: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(RUNS_AT_ONCE))
 
     def prove(self, leaf_hashes: Sequence[str]) -> Proven:
         """Wait until the committed entries are numbered and cosigned, then prove them."""

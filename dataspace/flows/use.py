@@ -21,14 +21,15 @@ from sqlmodel import Session
 from connectors.attestation import Release, sealed_result_digest
 from consent import store as consent
 from consent.asking import ListedProduct, verify_request
-from consent.decide import Decision, Facts, NodeFacts, Outcome, decide, explain
+from consent.decide import Decision, Facts, NodeFacts, Outcome, decide
 from consent.facts import grant_facts, licence_facts, product_facts, request_facts
 from consent.meter import PERIOD_SECONDS, elements, millibits
 from consent.model import Grant, GrantTermsSigned, UseRequest, grant_set
 from consent.store import ACTIVE, RECORDED, StoredGrant, StoredRun
 from dataspace.audit.log import NewEntry
 from dataspace.flows.ask import listed_product, papers
-from dataspace.flows.errors import RequestRefusedError, TooLateError
+from dataspace.flows.errors import BusyError, RequestRefusedError, TooLateError
+from dataspace.flows.reasons import sentences
 from dataspace.flows.space import LogNotReadyError, Proven, Space
 from dataspace.identity import store as identity
 from dataspace.kernel.encoding import b64, unb64
@@ -40,6 +41,7 @@ from vault import store as vault
 from vault.envelope import SlotContext
 
 Answer = dict[str, Any]
+BUSY_SECONDS = 30.0
 RUN_LEASE = int(RUN_SECONDS) + 60
 _log = structlog.get_logger(__name__)
 _STATES = {ACTIVE: "active", RECORDED: "pending"}
@@ -82,13 +84,22 @@ def answer(space: Space, operator_id: str, request_digest: str, now: int) -> Ans
         run = _released(session, request_digest)
     if run is not None:
         return _answered(space, run)
-    case = _decide(space, known[1], operator_id, now)
+    if not space.runs.acquire(timeout=BUSY_SECONDS):
+        raise BusyError("too many runs at this moment; ask again")
+    try:
+        return _decide_and_run(space, known[1], operator_id, now)
+    finally:
+        space.runs.release()
+
+
+def _decide_and_run(space: Space, token: str, operator_id: str, now: int) -> Answer:
+    case = _decide(space, token, operator_id, now)
     if case is None:
         return {"status": "asked"}
     try:
         decided = _record_decision(space, case, now)
         if case.decision.outcome is not Outcome.ALLOW:
-            return {"status": "denied", "reasons": explain(_reasons(case.decision))}
+            return {"status": "denied", "reasons": sentences(_reasons(case.decision))}
         return _run(space, case, decided, now)
     except SQLAlchemyError as error:
         raise _unwritten(space, case, now) from error
@@ -186,8 +197,6 @@ def _record_decision(space: Space, case: Case, now: int) -> Decided:
         "outcome": case.decision.outcome.value,
         "reasons": list(_reasons(case.decision)) if not allowed else [],
         "grant_set": grant_set([grant.grant_digest for grant in allowed]),
-        "allowed": len(allowed),
-        "denied": len(case.grants) - len(allowed),
         "policy_digest": space.policy_digest,
     }
     entries.append(NewEntry("run.decided", now, verdict))
@@ -276,7 +285,7 @@ def _run(space: Space, case: Case, decided: Decided, now: int) -> Answer:
         _end_run(space, case, error.code, now)
         if error.status >= 500:
             raise
-        return {"status": "denied", "reasons": explain((error.code,))}
+        return {"status": "denied", "reasons": sentences((error.code,))}
     except Exception:
         _end_run(space, case, "internal_error", now)
         raise
@@ -367,7 +376,7 @@ def _job(space: Space, case: Case, decided: Decided) -> dict[str, Any]:
                         "slot_id": record.context.slot_id,
                         "collection": record.context.collection,
                         "source_id": record.context.source_id,
-                        "slot": b64(record.sealed_slot),
+                        "slot": b64(record.sealed_slot) if terms.mode == "ongoing" else "",
                         "sealed": b64(record.sealed),
                     }
                     for record in records[grant.resident_id]

@@ -31,8 +31,8 @@ class StatementRow(SQLModel, table=True):
 class LinkRow(SQLModel, table=True):
     __tablename__ = "links"
     resident_id: str = Field(primary_key=True, max_length=36)
+    source_id: str = Field(primary_key=True, max_length=64)
     link_id: str = Field(primary_key=True, max_length=64)
-    source_id: str = Field(max_length=64)
     token: str = Field(sa_type=Text)
 
 

@@ -18,7 +18,7 @@ _log = structlog.get_logger(__name__)
 class Worker:
     """Runs until stopped; a failure is logged by its code and tried again at the next round."""
 
-    def __init__(self, space: Space, clock: Clock, interval_s: float = 0.1) -> None:
+    def __init__(self, space: Space, clock: Clock, interval_s: float = 0.2) -> None:
         self._space = space
         self._clock = clock
         self._interval_s = interval_s
@@ -37,7 +37,7 @@ class Worker:
         while not self._stopped.wait(self._interval_s):
             rounds += 1
             self._try(lambda: settle(self._space, self._clock()))
-            if rounds % 10 == 0:  # also while the broker is away
+            if rounds % 5 == 0:  # also while the broker is away
                 self._try(self._space.cosigner.cosign_now)
 
     def _try(self, act: Callable[[], object]) -> None:

@@ -27,18 +27,26 @@ HEADER = bytes((VERSION, SUITE_1))
 """First two bytes of every binary format: version, suite."""
 
 _MAX_INT = 2**53 - 1
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_FIRST_OF_FOUR_BYTES = 0xF0
+"""UTF-8 sequences of four bytes (U+10000 and above) begin here."""
 
 Json = Any
 """A JSON value as Python knows it."""
 
 
 def canonical(value: Json) -> bytes:
-    """RFC 8785 bytes of ``value``. Floats are refused: they have no place in signed objects."""
-    _refuse_floats(value)
+    """RFC 8785 bytes of ``value``. Floats are refused: they have no place in signed objects.
+
+    Without floats, RFC 8785 is the C encoder's compact output with sorted keys, as long as UTF-16 and code point order
+    agree, which they do below U+10000; anything else goes through the ``rfc8785`` package (a third of the speed).
+    """
     try:
-        return rfc8785.dumps(value)
-    except (rfc8785.CanonicalizationError, RecursionError) as error:
-        raise MalformedError(f"cannot be written as canonical JSON: {error}") from error
+        _refuse_unsigned(value)
+        fast = _ENCODER.encode(value).encode()
+        return fast if fast.isascii() or max(fast) < _FIRST_OF_FOUR_BYTES else rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, RecursionError, TypeError, ValueError) as error:
+        raise MalformedError(f"cannot be written as canonical JSON: {type(error).__name__}") from error
 
 
 def parse_canonical(data: bytes) -> dict[str, Json]:
@@ -60,17 +68,20 @@ def _no_float(text: str) -> Json:
     raise NotCanonicalError(f"signed objects hold whole numbers only, found {text[:20]!r}")
 
 
-def _refuse_floats(value: Json) -> None:
-    if isinstance(value, float):
-        raise MalformedError("signed objects hold whole numbers only")
-    if isinstance(value, int) and abs(value) > _MAX_INT:
-        raise MalformedError("integers must stay below 2**53")
+def _refuse_unsigned(value: Json) -> None:
+    """Refuse what has no place in signed objects: floats, large integers, keys that are not text."""
     if isinstance(value, dict):
-        for item in value.values():
-            _refuse_floats(item)
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise MalformedError("the keys of objects are text")
+            _refuse_unsigned(item)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            _refuse_floats(item)
+            _refuse_unsigned(item)
+    elif isinstance(value, float):
+        raise MalformedError("signed objects hold whole numbers only")
+    elif isinstance(value, int) and abs(value) > _MAX_INT:
+        raise MalformedError("integers must stay below 2**53")
 
 
 def b64(data: bytes) -> str:

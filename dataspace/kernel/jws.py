@@ -73,7 +73,9 @@ def parse(token: str) -> Signed:
         raise MalformedError("the JWS header must be exactly alg=Ed25519, kid, typ")
     payload_bytes = unb64(parts[1])
     payload = parse_canonical(payload_bytes)
-    if payload.get("v") != VERSION or payload.get("suite") != SUITE_1:
+    if any(type(payload.get(name)) is not int for name in ("v", "suite")):
+        raise UnknownFormatError("version and suite are numbers")
+    if payload["v"] != VERSION or payload["suite"] != SUITE_1:
         raise UnknownFormatError("unknown version or suite")
     if not isinstance(header["typ"], str) or not isinstance(header["kid"], str):
         raise MalformedError("kid and typ must be strings")

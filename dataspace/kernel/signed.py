@@ -50,15 +50,16 @@ class SignedContent(Part):
     @classmethod
     def claimed(cls, token: str) -> Self:
         """What ``token`` says, unverified: only to find the key it has to be verified with."""
-        return cls._read(parse(token))
+        return cls.read(parse(token))
 
     @classmethod
     def verify(cls, token: str, public_key: bytes) -> Self:
         """The content of ``token``, signed for this use by ``public_key``."""
-        return cls._read(verify(token, cls.typ, public_key))
+        return cls.read(verify(token, cls.typ, public_key))
 
     @classmethod
-    def _read(cls, signed: Signed) -> Self:
+    def read(cls, signed: Signed) -> Self:
+        """The content of a JWS taken apart; its signature is the caller's matter."""
         if signed.typ != f"pds-{cls.typ}+jws":
             raise MalformedError(f"not a {cls.typ}")
         try:
@@ -75,15 +76,16 @@ class Verified(Generic[_C]):
 
     __slots__ = ("content", "digest", "token")
 
-    def __init__(self, content: _C, token: str) -> None:
+    def __init__(self, content: _C, token: str, digest: str) -> None:
         self.content = content
         self.token = token
-        self.digest = content.digest()
+        self.digest = digest
 
 
 def verified(kind: type[_C], token: str, public_key: bytes) -> Verified[_C]:
     """Verify and keep the exact signed bytes beside the content."""
-    return Verified(kind.verify(token, public_key), token)
+    signed = verify(token, kind.typ, public_key)
+    return Verified(kind.read(signed), token, digest(kind.typ, signed.payload_bytes))
 
 
 def problems(error: ValidationError) -> str:

@@ -91,7 +91,10 @@ def test_every_route_names_exactly_one_role_or_is_public(app: FastAPI) -> None:
 
 def test_no_route_is_missing_in_the_table_or_in_the_document(app: FastAPI) -> None:
     walked = {
-        (method, route.path) for route in effective(app.routes) if isinstance(route, APIRoute) for method in route.methods
+        (method, route.path)
+        for route in effective(app.routes)
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
     }
     documented = {(method.upper(), path) for path, item in app.openapi()["paths"].items() for method in item}
     assert walked == documented == ROUTES.keys()
@@ -130,7 +133,11 @@ def tokens(callers: Callers) -> dict[str, tuple[dict[str, str], int, str]]:
         found |= {
             f"{role}, expired": (bearer(callers.expired(role)), 401, "token_expired"),
             f"{role} of another service": (bearer(callers.foreign(role)), 401, "unauthenticated"),
-            f"{role}, changed": (bearer(token[:-3] + ("AAA" if token[-3:] != "AAA" else "BBB")), 401, "unauthenticated"),
+            f"{role}, changed": (
+                bearer(token[:-3] + ("AAA" if token[-3:] != "AAA" else "BBB")),
+                401,
+                "unauthenticated",
+            ),
             f"{role}, assertion": (
                 bearer(callers.assertion(role, callers.subject(role))),
                 401,
@@ -201,6 +208,7 @@ def test_a_suspended_operator_is_out_at_once(callers: Callers) -> None:
 
 
 # other people's ids
+
 
 def alike(first: httpx.Response, second: httpx.Response) -> None:
     """Two refusals that tell nothing apart."""

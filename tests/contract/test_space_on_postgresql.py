@@ -27,13 +27,13 @@ from dataspace.identity import store as identity
 from dataspace.kernel.errors import DataspaceError
 from dataspace.kernel.signed import verified
 from dataspace.settings import Settings
-from demo import district
 from demo.city import civil_date, until
 from demo.flow import Narrator, Outcome, open_shop, settle_city
 from demo.operators import BANK
 from demo.people import Person
 from demo.programs import Programs
 from tests.conftest import TestClock, World
+from tests.fakes.acts import applicants, asked, given, kinds_of, states, written, written_grant
 from tests.fakes.programs import InProcessPrograms
 from vault import store as vault
 
@@ -86,72 +86,10 @@ def together(act: Callable[[int], Any]) -> list[Any]:
         return list(pool.map(one, range(THREADS)))
 
 
-def applicants(world: World) -> list[Person]:
-    """Residents with wages."""
-    assert world.city.district is not None
-    names = [one.label for one in district.s1_applicants(world.city.district)]
-    people = [next(person for person in world.city.residents if person.label == name) for name in names]
-    return [person for person in people if any(r.collection == "wages" for r in person.client.records()[0])]
-
-
-def asked(world: World, person: Person) -> Ask:
-    handle = person.client.new_handle(BANK)
-    return world.spaces[BANK].ask(world.outcome.listed["S1"], handle=handle)
-
-
-def written(person: Person, path: str, act: Callable[[], object]) -> dict[str, Any]:
-    """The body that the person's client would send to ``path``; it is not sent."""
-    bodies: list[dict[str, Any]] = []
-    client, real = person.client, person.client._call
-
-    def keep(method: str, where: str, body: Any = None) -> dict[str, Any]:
-        if where != path:
-            return real(method, where, body)
-        bodies.append(body)
-        return {"grant_digest": "", "receipt": "", "state": ""}
-
-    client._call = keep  # type: ignore[method-assign,assignment]
-    try:
-        act()
-    finally:
-        client._call = real  # type: ignore[method-assign]
-    return bodies[0]
-
-
-def written_grant(person: Person, request_digest: str) -> dict[str, Any]:
-    now = int(person.client.clock())
-    question = next(q for q in person.verified_asks(now) if q.request.digest == request_digest)
-    return written(person, "/v1/me/grants", lambda: person.grant(question, now, answer_shown=True))
-
-
-def given(world: World, person: Person) -> Ask:
-    """Asked and granted; active once this returns."""
-    ask = asked(world, person)
-    body = written_grant(person, ask.request_digest)
-    space, subject = world.programs.space, person.client.subject
-    digest = grant_flow.submit_grant(space, subject, body["grant"], body["sealed"], int(time.time()))
-    person.grants[ask.product_digest] = digest
-    until(lambda: states(world, ask.request_digest) == ["active"], 20)
-    return ask
-
-
-def states(world: World, request_digest: str) -> list[str]:
-    with world.programs.space.database.read() as session:
-        return [grant.state for grant in consent.grants_of_request(session, request_digest)]
-
-
 def broker_rows(world: World, table: Any, request_digest: str) -> int:
     with world.programs.broker.store.database.read() as session:
         query = select(func.count()).select_from(table).where(table.c.request_digest == request_digest)
         return int(session.execute(query).scalar_one())
-
-
-def kinds_of(world: World, person: Person) -> list[str]:
-    """Kinds of all own log entries up to now, verified as the phone does."""
-    world.programs.space.sequencer.sequence()
-    world.programs.space.cosigner.cosign_now()
-    person.client.check_log()
-    return [str(entry.body["kind"]) for entry in person.client.seen.entries]
 
 
 def test_the_district_moves_in_and_is_answered(world: World) -> None:
@@ -184,7 +122,7 @@ def test_both_databases_hold_the_same(world: World) -> None:
         assert sorted({len(records) for records in held.values()}) == [4]
         assert consent.decisions(session) == {"allow": 2}
     seen = [list(person.seen_answers.values()) for person in applicants(world)[:2]]
-    assert (len(applicants(world)), seen) == (9, [["yes"], ["yes"]])
+    assert (len(applicants(world)), seen) == (10, [["yes"], ["yes"]])
 
 
 def test_the_same_request_at_once_is_one_request(world: World) -> None:
@@ -295,7 +233,7 @@ def test_a_withdrawal_during_the_confirmation_is_not_overwritten(world: World, m
     until(lambda: states(world, ask.request_digest) == ["withdrawn"], 20)
     assert seen == ["withdrawing"], "the confirmation still has its turn at the broker"
     kept = next(g for g in person.client.grants() if g["request_digest"] == ask.request_digest)
-    assert person.client.destroyed(kept["broker_state"])
+    assert person.client.destroyed(kept["grant_digest"], kept["broker_state"])
 
 
 def states_and_digests(world: World, request_digest: str) -> list[tuple[str, str]]:

@@ -50,6 +50,7 @@ class InProcessPrograms:
         self.settings = settings
         self.clock = clock
         self.apps: dict[str, FastAPI] = {}
+        self.authorities: dict[str, Authority] = {}
         self.broker: Broker
         self.node: Node
         self.space: Space
@@ -94,6 +95,7 @@ class InProcessPrograms:
         _module, source_id, home, _sockets, audience, *data = arguments
         authority = Authority(source_id, Path(home), [Path(item) for item in data], self.client("service"), audience)
         self._stack.callback(authority.agent.state.close)
+        self.authorities[source_id] = authority
         return create_authority(authority, clock)
 
     def _service(self) -> FastAPI:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from demo.attacks import ATTACKS, Scene
@@ -32,8 +30,8 @@ EXPECTED = {
 
 
 @pytest.fixture(scope="module")
-def scene(lived_in: World) -> Iterator[Scene]:
-    yield Scene(lived_in.city, lived_in.outcome, lived_in.spaces)
+def scene(lived_in: World) -> Scene:
+    return Scene(lived_in.city, lived_in.outcome, lived_in.spaces)
 
 
 @pytest.mark.parametrize("name", ATTACKS)

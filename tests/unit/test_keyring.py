@@ -60,7 +60,7 @@ def test_wraps_open_to_the_same_keys() -> None:
 
 
 def test_wraps_hold_no_key_in_the_open() -> None:
-    text = json.dumps(stored())
+    text = json.dumps(RING.wrapped())
     for secret in (RING.vault_key, RING.signing.seed, *RING.seeds.values()):
         assert b64(secret) not in text
         assert secret.hex() not in text

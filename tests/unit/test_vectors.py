@@ -60,18 +60,7 @@ def all_cases() -> Iterator[Any]:
     for path in sorted(VECTORS.glob("*.json")):
         content = json.loads(path.read_text("utf-8"))
         for case in content.get("cases", ()):
-            marks = [known] if (known := known_defect(case["name"])) else []
-            yield pytest.param(content["operation"], case, id=f"{path.stem}: {case['name']}", marks=marks)
-
-
-def known_defect(name: str) -> pytest.MarkDecorator | None:
-    """What the kernel still takes wrongly; ``strict``, so that a repair has to take it off this list."""
-    reasons = {
-        "version true": "dataspace.kernel.jws takes true for 1",
-        "half a surrogate names a member": "dataspace.kernel.encoding lets UnicodeEncodeError through",
-    }
-    found = next((reason for end, reason in reasons.items() if name.endswith(end)), None)
-    return pytest.mark.xfail(reason=found, strict=True) if found else None
+            yield pytest.param(content["operation"], case, id=f"{path.stem}: {case['name']}")
 
 
 def succeeding(operation: str) -> list[Case]:

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 import sqlmodel
 from alembic import op
 
-revision = "79066b990c28"
+revision = "138b15e1b063"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -84,10 +84,10 @@ def upgrade() -> None:
     op.create_table(
         "links",
         sa.Column("resident_id", sqlmodel.sql.sqltypes.AutoString(length=36), nullable=False),
-        sa.Column("link_id", sqlmodel.sql.sqltypes.AutoString(length=64), nullable=False),
         sa.Column("source_id", sqlmodel.sql.sqltypes.AutoString(length=64), nullable=False),
+        sa.Column("link_id", sqlmodel.sql.sqltypes.AutoString(length=64), nullable=False),
         sa.Column("token", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("resident_id", "link_id"),
+        sa.PrimaryKeyConstraint("resident_id", "source_id", "link_id"),
     )
     op.create_table(
         "log_body",
