@@ -33,6 +33,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """A district whose broker only pretends to destroy keys."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BrokerStore, "destroy_key", lambda *_: None)
+        patch.setattr(BrokerStore, "end_used_up", lambda *_: 0)
         for world in build_world(tmp_path_factory.mktemp("undefended"), STUDY):
             cohorts(world.tell, world.city, world.spaces[RESEARCHER])
             individuals(world.tell, world.city, world.spaces[BANK])
@@ -81,6 +82,7 @@ LOG = {
 SMALL_CELLS = {
     "connectors.compute.output_control._suppression": lambda rows, _rules: None if rows else "cell_below_k",
     "connectors.compute.output_control._differs_by_too_few": lambda *_: False,
+    "connectors.compute.output_control.step": lambda *_: 1,  # it is made for k persons and more
 }
 """Without these, output control would still withhold what was opened: a table over one person."""
 OPENED = LOG | SMALL_CELLS
@@ -91,7 +93,11 @@ TAKEN_OUT: dict[str, dict[str, Any]] = {
     "expired_licence": {"dataspace.flows.use.decide": allow, "connectors.broker.broker.decide": allow},
     "purpose_not_granted": OPENED | COVERAGE,
     "field_outside_grant": OPENED | COVERAGE,
-    "withdrawn_grant": OPENED | {"connectors.broker.store.BrokerStore.grants": all_active(BrokerStore.grants)},
+    "withdrawn_grant": OPENED
+    | {
+        "connectors.broker.store.BrokerStore.grants": all_active(BrokerStore.grants),
+        "connectors.broker.store.BrokerStore.inactive_states": lambda *_: [],
+    },
     "grant_byte_changed": LOG | SIGNATURES,
     "thief_with_everything_but_grants": {},  # this district's broker destroys nothing
     "substituted_broker_key": {"consent.asking.verified": believe_any_signer},
