@@ -25,7 +25,7 @@ from dataspace.kernel.files import private_folder, secret
 from dataspace.kernel.http import problem
 from dataspace.kernel.jws import SigningKey
 from dataspace.serving import run_program, unix_socket
-from demo import district, nhefs
+from demo import mappings
 from demo.csvfiles import read_persons
 
 AUTHORITIES = {
@@ -56,8 +56,8 @@ class Authority:
         for folder in data:
             if (folder / name).is_dir():
                 self.persons |= read_persons(folder / name)
-            mappings = {**nhefs.CSV_MAPPINGS, **district.CSV_MAPPINGS}
-            self.files += [(folder / place, one) for place, one in mappings.items() if _is_own(place, name, folder)]
+            known = {**mappings.STUDY, **mappings.DISTRICT}
+            self.files += [(folder / place, one) for place, one in known.items() if _is_own(place, name, folder)]
 
     def link(self, body: LinkBody, now: int) -> str:
         if self.persons.get(body.label) != body.person_no:

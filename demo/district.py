@@ -17,7 +17,7 @@ from typing import Literal
 
 from faker import Faker
 
-from connectors.sources.csv_records import CsvColumn, CsvMapping
+from demo import mappings
 from demo.csvfiles import person_numbers, write_persons, write_rows
 
 MARK = "演示数据"
@@ -31,31 +31,6 @@ S1_LEAST_MEAN = 600_000
 """Fen a month."""
 
 Answer = Literal["yes", "no", "unknown"]
-
-CSV_MAPPINGS = {
-    "tax/wages.csv": CsvMapping(
-        collection="wages",
-        person_column="纳税人编号",
-        columns=(CsvColumn("所属月份", "month", "text"), CsvColumn("实发金额(元)", "net_amount", "decimal", scale=2)),
-    ),
-    "social_insurance/months.csv": CsvMapping(
-        collection="social_insurance",
-        person_column="参保编号",
-        columns=(
-            CsvColumn("所属月份", "month", "text"),
-            CsvColumn("是否缴费", "paid", "bool", codes={"是": True, "否": False}),
-        ),
-    ),
-    "civil_affairs/residence.csv": CsvMapping(
-        collection="residence",
-        person_column="登记编号",
-        columns=(
-            CsvColumn("区划代码", "district_code", "text"),
-            CsvColumn("租赁备案", "lease_registered", "bool", codes={"是": True, "否": False}),
-        ),
-    ),
-}
-"""How each file of :func:`write_csvs` becomes records, by its path inside the folder."""
 
 
 @dataclass(frozen=True)
@@ -278,7 +253,7 @@ def _numbers(folder: Path, authority: str, prefix: str, people: Sequence[Residen
 
 
 def _write(folder: Path, place: str, rows: Sequence[Sequence[str]], *, encoding: str = "utf-8") -> None:
-    mapping = CSV_MAPPINGS[place]
+    mapping = mappings.DISTRICT[place]
     header = (mapping.person_column, *(column.column for column in mapping.columns))
     write_rows(folder / place, header, rows, encoding=encoding)
 

@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from connectors.sources.csv_records import CsvColumn, CsvMapping
+from demo import mappings
 from demo.csvfiles import person_numbers, read_persons, write_persons, write_rows
 
 PARTICIPANTS = 1629
@@ -26,37 +27,6 @@ MARK = "公开研究样本"
 SEED = 1971
 
 Record = dict[str, Any]
-
-CSV_MAPPINGS = {
-    "health/vitals.csv": CsvMapping(
-        collection="vitals",
-        person_column="patient_no",
-        columns=(
-            CsvColumn("year", "measured_year", "int"),
-            CsvColumn("systolic_mmhg", "sbp", "int"),
-            CsvColumn("diastolic_mmhg", "dbp", "int"),
-            CsvColumn("weight_kg", "weight", "decimal", scale=3),
-        ),
-    ),
-    "health/smoking.csv": CsvMapping(
-        collection="smoking",
-        person_column="patient_no",
-        columns=(
-            CsvColumn("year", "observed_year", "int"),
-            CsvColumn("quit", "quit", "bool", codes={"Y": True, "N": False}),
-        ),
-    ),
-    "civil_affairs/demographics.csv": CsvMapping(
-        collection="demographics",
-        person_column="register_no",
-        columns=(
-            CsvColumn("year", "observed_year", "int"),
-            CsvColumn("sex", "sex", "text", codes={"M": "male", "F": "female"}),
-            CsvColumn("age", "age", "int"),
-        ),
-    ),
-}
-"""How each file of :func:`write_csvs` becomes records, by its path inside the folder."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +52,7 @@ def write_csvs(folder: Path) -> None:
     write_persons(folder / "health", health, MARK)
     write_persons(folder / "civil_affairs", civil, MARK)
     numbers = {"vitals": health, "smoking": health, "demographics": civil}
-    for place, mapping in CSV_MAPPINGS.items():
+    for place, mapping in mappings.STUDY.items():
         rows = [
             (numbers[mapping.collection][one.label], *_csv_values(mapping, record))
             for one in people

@@ -24,6 +24,7 @@ from connectors.broker.checks import (
     check_use_entry,
     verified_by_any,
 )
+from connectors.broker.desk import Desk, claimed_subject
 from connectors.broker.errors import BrokerRefusedError, LogPositionError
 from connectors.broker.opening import record_keys, seal_record_keys
 from connectors.broker.pins import Pins
@@ -33,7 +34,7 @@ from consent.decide import Facts, NodeFacts, Outcome, decide
 from consent.engine.port import PolicyEngine
 from consent.facts import grant_facts, licence_facts, product_facts, request_facts
 from consent.meter import PERIOD_SECONDS, elements, millibits
-from consent.model import Grant, GrantKey, GrantState, SubjectHead, UseRequest, Withdrawal, grant_set
+from consent.model import Grant, GrantKey, GrantState, GrantTermsSigned, SubjectHead, UseRequest, Withdrawal, grant_set
 from dataspace.kernel.encoding import b64, unb64
 from dataspace.kernel.errors import DataspaceError
 from dataspace.kernel.ids import random_id
@@ -118,82 +119,49 @@ class Broker:
     def register(self, batch: messages.GrantRegistrations, now: int) -> list[dict[str, str]]:
         """Take grants that stand in the log; each answers with the broker's signed state or the code of its refusal."""
         checkpoint = self._checkpoint(batch.checkpoint)
-        papers: dict[str, tuple[ListedProduct, Verified[UseRequest]]] = {}
         answers: list[dict[str, str]] = []
         with self.store.database.write() as session:
+            desk = Desk.open(self.store, session, batch, checkpoint)
             for item in batch.grants:
                 try:
-                    digest = self._register_one(session, batch, item, checkpoint, papers, now)
+                    digest = self._register_one(desk, item, now)
                     answers.append({"state": GrantState(grant_digest=digest, state="active", at=now).sign(self.key)})
                 except DataspaceError as error:
                     answers.append({"refused": error.code})
-        if {"refused": "withdrawn_grant"} in answers:
+            desk.close(self.store, session)
+        if desk.destroyed:
             self.store.forget_pages()
         return answers
 
-    def _register_one(
-        self,
-        session: Session,
-        batch: messages.GrantRegistrations,
-        item: messages.GrantRegistration,
-        checkpoint: Checkpoint,
-        papers: dict[str, tuple[ListedProduct, Verified[UseRequest]]],
-        now: int,
-    ) -> str:
-        known = self.store.subjects(session, [claimed_subject(item.papers.grant)])
-        chain = check_statements(item.statements, claimed_subject(item.papers.grant), known)
+    def _register_one(self, desk: Desk, item: messages.GrantRegistration, now: int) -> str:
+        subject = claimed_subject(item.papers.grant)
+        chain = check_statements(item.statements, subject, desk.subjects)
         grant = check_grant(item.papers, chain.signing_key)
         terms = grant.terms
-        if terms.request_digest not in papers:
-            product, asked = batch.products.get(terms.product_digest), batch.requests.get(terms.request_digest)
-            if product is None or asked is None:
-                raise BrokerRefusedError("the papers of the grant are missing", code="papers_missing")
-            papers[terms.request_digest] = self._papers(product, asked)
-        listed, request = papers[terms.request_digest]
+        listed, request = self._papers_at(desk, terms)
         grant.check_answers(listed, request.content)
         grant.check_epochs(chain)
-        entry = check_use_entry(item.entry, checkpoint, known, terms.subject)
+        entry = check_use_entry(item.entry, desk.checkpoint, desk.subjects, terms.subject)
         entry.require(kind="grant.recorded", grant_digest=grant.digest)
-        key = self.store.keys(session, [terms.broker_key]).get(terms.broker_key)
+        key = desk.keys.get(terms.broker_key)
         if key is None or key["request_digest"] != terms.request_digest:
             raise BrokerRefusedError("this broker made no such key for that request", code="substituted_broker_key")
         if key["grant_digest"] == grant.digest:
-            return self._registered_again(session, grant.digest)
+            return _registered_again(desk, grant.digest)
         if key["grant_digest"] is not None or key["seed"] is None or now >= key["not_after"]:
             raise BrokerRefusedError("the key has been used or its time is over", code="grant_key_spent")
-        self._refuse_withdrawn(session, grant, chain)
-        self.store.bind_key(session, terms.broker_key, grant.digest)
-        self.store.put_grant(
-            session,
-            {
-                "grant_digest": grant.digest,
-                "key_id": terms.broker_key,
-                "subject": terms.subject,
-                "signing_key": chain.signing_key,
-                "state": "active",
-                "not_after": terms.not_after,
-                "uses": terms.uses,
-                "changed_at": now,
-            },
-        )
-        self.store.put_subjects(session, [entry.subject_row(chain)])
+        _refuse_withdrawn(desk, grant, chain)
+        desk.take(grant, chain, entry, now)
         return grant.digest
 
-    def _refuse_withdrawn(self, session: Session, grant: CheckedGrant, chain: KeyChain) -> None:
-        """A grant whose withdrawal has arrived before it; nobody but the resident can have signed that."""
-        for noted in self.store.noted_withdrawals(session, grant.digest):
-            try:
-                Withdrawal.verify(noted, chain.signing_key)
-            except DataspaceError:
-                continue  # not the resident's: worth nothing
-            self.store.destroy_key(session, grant.terms.broker_key)
-            raise BrokerRefusedError("the grant was withdrawn before it arrived", code="withdrawn_grant")
-
-    def _registered_again(self, session: Session, digest: str) -> str:
-        state = self.store.grants(session, [digest])[digest]["state"]
-        if state != "active":
-            raise BrokerRefusedError("the grant is no longer active", code=_ENDED[state])
-        return digest
+    def _papers_at(self, desk: Desk, terms: GrantTermsSigned) -> tuple[ListedProduct, Verified[UseRequest]]:
+        if terms.request_digest not in desk.papers:
+            product = desk.batch.products.get(terms.product_digest)
+            asked = desk.batch.requests.get(terms.request_digest)
+            if product is None or asked is None:
+                raise BrokerRefusedError("the papers of the grant are missing", code="papers_missing")
+            desk.papers[terms.request_digest] = self._papers(product, asked)
+        return desk.papers[terms.request_digest]
 
     def withdraw(self, batch: messages.Withdrawals, now: int) -> list[dict[str, str]]:
         """Destroy the keys of withdrawn grants. Needs only the resident's signature: it can only take away."""
@@ -221,7 +189,7 @@ class Broker:
             raise BrokerRefusedError("the grant is another resident's", code="grant_unknown")
         if grant["state"] == "active":
             self.store.destroy_key(session, grant["key_id"])
-            self.store.put_grant(session, {**grant, "state": "destroyed", "changed_at": now})
+            self.store.put_grants(session, [{**grant, "state": "destroyed", "changed_at": now}])
         return GrantState(grant_digest=claimed.grant_digest, state="destroyed", at=now).sign(self.key)
 
     def subject_head(self, subject: str, now: int) -> str:
@@ -452,6 +420,19 @@ class Broker:
         return shown
 
 
-def claimed_subject(grant: str) -> str:
-    """The resident that a grant names, before its signature is verified."""
-    return Grant.claimed(grant).grant.subject
+def _registered_again(desk: Desk, digest: str) -> str:
+    state = desk.grants[digest]["state"]
+    if state != "active":
+        raise BrokerRefusedError("the grant is no longer active", code=_ENDED[state])
+    return digest
+
+
+def _refuse_withdrawn(desk: Desk, grant: CheckedGrant, chain: KeyChain) -> None:
+    """A grant whose withdrawal has arrived before it; nobody but the resident can have signed that."""
+    for noted in desk.withdrawals.get(grant.digest, ()):
+        try:
+            Withdrawal.verify(noted, chain.signing_key)
+        except DataspaceError:
+            continue  # not the resident's: worth nothing
+        desk.destroyed.append(grant.terms.broker_key)
+        raise BrokerRefusedError("the grant was withdrawn before it arrived", code="withdrawn_grant")

@@ -11,7 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlmodel import Session
@@ -139,8 +152,14 @@ class BrokerStore:
     def keys(self, session: Session, key_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         return self._by(session, _keys, "key_id", key_ids)
 
-    def bind_key(self, session: Session, key_id: str, grant_digest: str) -> None:
-        session.execute(update(_keys).where(_keys.c.key_id == key_id).values(grant_digest=grant_digest))
+    def bind_keys(self, session: Session, grants: Mapping[str, str]) -> None:
+        """Each key (by id) belongs to one grant (by digest) from now on."""
+        if grants:
+            statement = (
+                update(_keys).where(_keys.c.key_id == bindparam("b_key")).values(grant_digest=bindparam("b_grant"))
+            )
+            rows = [{"b_key": key_id, "b_grant": digest} for key_id, digest in grants.items()]
+            session.connection().execute(statement, rows)
 
     def destroy_key(self, session: Session, key_id: str) -> None:
         session.execute(update(_keys).where(_keys.c.key_id == key_id).values(seed=None))
@@ -172,15 +191,20 @@ class BrokerStore:
     def grants(self, session: Session, digests: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         return self._by(session, _grants, "grant_digest", digests)
 
-    def put_grant(self, session: Session, row: dict[str, Any]) -> None:
-        self._upsert(session, _grants, [row], ["grant_digest"])
+    def put_grants(self, session: Session, rows: list[dict[str, Any]]) -> None:
+        self._upsert(session, _grants, rows, ["grant_digest"])
 
     def note_withdrawal(self, session: Session, grant_digest: str, token: str) -> None:
         """Remember what claims to be the withdrawal of a grant that is not here; whether it is, shows the signature."""
         self._upsert(session, _withdrawn, [{"grant_digest": grant_digest, "token": token}], ["grant_digest", "token"])
 
-    def noted_withdrawals(self, session: Session, grant_digest: str) -> list[str]:
-        return list(session.scalars(select(_withdrawn.c.token).where(_withdrawn.c.grant_digest == grant_digest)))
+    def noted_withdrawals(self, session: Session, digests: Sequence[str]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for part in _parts(digests):
+            query = select(_withdrawn.c.grant_digest, _withdrawn.c.token).where(_withdrawn.c.grant_digest.in_(part))
+            for digest, token in session.execute(query):
+                found.setdefault(digest, []).append(token)
+        return found
 
     def subjects(self, session: Session, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         return self._by(session, _subjects, "subject", names)

@@ -12,7 +12,7 @@ import pytest
 
 from connectors.sources.csv_records import SourceRecord, check, read_records
 from dataspace.standard import collection, validate
-from demo import district, nhefs
+from demo import district, mappings, nhefs
 from demo.csvfiles import read_persons
 
 AS_OF = date(2026, 3, 15)
@@ -97,7 +97,7 @@ def test_kilograms_round_half_to_even() -> None:
 
 
 def test_the_authorities_files_give_the_records_back(people: list[nhefs.Participant], study_folder: Path) -> None:
-    for place, mapping in nhefs.CSV_MAPPINGS.items():
+    for place, mapping in mappings.STUDY.items():
         found = _by_label(study_folder, place, mapping)
         assert found == {one.label: list(one.records[mapping.collection]) for one in people}, place
 
@@ -114,7 +114,7 @@ def test_person_numbers_differ_between_authorities_and_hide_the_order(study_fold
 
 def test_files_are_the_same_every_time(study_folder: Path, tmp_path: Path) -> None:
     nhefs.write_csvs(tmp_path)
-    for place in [*nhefs.CSV_MAPPINGS, "health/persons.csv", "civil_affairs/persons.csv"]:
+    for place in [*mappings.STUDY, "health/persons.csv", "civil_affairs/persons.csv"]:
         assert (tmp_path / place).read_bytes() == (study_folder / place).read_bytes()
 
 
@@ -236,7 +236,7 @@ def test_s1_boundaries() -> None:
 
 def test_the_districts_files_give_the_records_back(residents: district.District, tmp_path: Path) -> None:
     district.write_csvs(residents, tmp_path)
-    found = {place: _by_label(tmp_path, place, one) for place, one in district.CSV_MAPPINGS.items()}
+    found = {place: _by_label(tmp_path, place, one) for place, one in mappings.DISTRICT.items()}
     for one in residents.residents:
         wages = [{"month": month, "net_amount": fen} for month, fen in one.wages.items()]
         months = [{"month": month, "paid": paid} for month, paid in one.social_insurance.items()]
@@ -263,5 +263,5 @@ def test_the_districts_authorities_know_whom_they_should(residents: district.Dis
 
 
 def test_every_mapping_names_a_collection() -> None:
-    for mapping in [*nhefs.CSV_MAPPINGS.values(), *district.CSV_MAPPINGS.values()]:
+    for mapping in [*mappings.STUDY.values(), *mappings.DISTRICT.values()]:
         assert collection(mapping.collection).fields
