@@ -44,7 +44,7 @@ from vault.keyring import Keyring
 from vault.suite1 import OpeningKey, SealingKey, epoch_key_digest, new_key
 
 LENDER = "demo-lender"
-SHORT_SECONDS = 5
+SHORT_SECONDS = 3
 
 
 class AttackSucceededError(Exception):

@@ -28,7 +28,7 @@ from vault.client import ClientPins
 
 NHEFS_COLLECTIONS = ["demographics", "smoking", "vitals"]
 DISTRICT_COLLECTIONS = ["residence", "social_insurance", "wages"]
-THREADS = 4
+THREADS = 10
 T = TypeVar("T")
 R = TypeVar("R")
 

@@ -22,6 +22,6 @@ python=$(command -v python3.11 || command -v python3)
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 .venv/bin/python -m uv --version >/dev/null 2>&1 || .venv/bin/python -m pip install --quiet 'uv==0.13.9'
 echo "installing the locked packages into .venv" >&2
-.venv/bin/python -m uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements.lock
+.venv/bin/python -m uv pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes -r requirements.lock
 .venv/bin/python -m uv pip install --quiet --python .venv/bin/python --no-deps -e . -e ./sdk
 echo "$want" > $stamp
