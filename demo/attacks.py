@@ -171,19 +171,19 @@ def expired_licence(scene: Scene) -> str:
     call(city.service, "POST", "/v1/register", {"objects": [licence]})
     scene.spaces[LENDER] = connect(city, LENDER)
     product = publish(city, scene.spaces[LENDER], products.income_check(LENDER))
-    ask = _granted(scene, LENDER, product, _bystander(scene))
+    ask = granted(scene, LENDER, product, bystander(scene))
     until(lambda: city.clock() > now + SHORT_SECONDS + 1)
     return refused(lambda: scene.spaces[LENDER].answer(ask))
 
 
-def _bystander(scene: Scene) -> Person:
+def bystander(scene: Scene) -> Person:
     """An adult of the district with wages, who has not applied at the bank."""
     applied = {person.label for person, _ in scene.outcome.applicants}
     earning = {one.label for one in scene.city.district.residents if one.wages} if scene.city.district else set()
     return next(p for p in scene.city.residents if p.label in earning - applied)
 
 
-def _granted(scene: Scene, operator_id: str, product: Product, person: Person) -> Ask:
+def granted(scene: Scene, operator_id: str, product: Product, person: Person) -> Ask:
     """``person`` is asked and grants; active when this returns."""
     ask = scene.spaces[operator_id].ask(product, handle=person.client.new_handle(operator_id))
     now = scene.city.clock()
@@ -427,7 +427,7 @@ def threshold_walk(scene: Scene) -> str:
         "computation": {**manifest["computation"], "parameters": {"least_months": 9, "least_mean": 650_000}},
     }
     product = variant(scene, manifest, BANK)
-    scene.made["walk"] = _granted(scene, BANK, product, person)
+    scene.made["walk"] = granted(scene, BANK, product, person)
     return refused(lambda: scene.spaces[BANK].answer(scene.made["walk"]))
 
 
