@@ -11,18 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
 
+from connectors.faces import install_problems
 from connectors.sources.agent import LinkRefusedError, SourceAgent
 from connectors.sources.csv_records import CsvMapping, check, read_records
 from connectors.sources.state import SourceState
 from dataspace.app import configure_logging
 from dataspace.kernel.clock import Clock, system_clock
-from dataspace.kernel.errors import DataspaceError
 from dataspace.kernel.files import private_folder, secret
-from dataspace.kernel.http import problem
 from dataspace.kernel.jws import SigningKey
 from dataspace.serving import run_program, unix_socket
 from demo import mappings
@@ -92,9 +90,7 @@ def source_key(home: Path) -> SigningKey:
 def create_authority(authority: Authority, clock: Clock) -> FastAPI:
     app = FastAPI(title="simulated authority", openapi_url=None, docs_url=None, redoc_url=None)
 
-    @app.exception_handler(DataspaceError)
-    def refused(_request: Request, error: DataspaceError) -> JSONResponse:
-        return JSONResponse(problem(error), status_code=error.status, media_type="application/problem+json")
+    install_problems(app)
 
     @app.get("/v1/health")
     def health() -> dict[str, str]:

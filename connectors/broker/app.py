@@ -9,15 +9,13 @@ from dataclasses import asdict
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse
 
 from connectors import messages
 from connectors.broker.broker import Broker
+from connectors.faces import install_problems
 from dataspace.kernel.clock import Clock
-from dataspace.kernel.errors import DataspaceError
-from dataspace.kernel.http import problem
 
 TIDY_SECONDS = 60
 _log = structlog.get_logger(__name__)
@@ -27,9 +25,7 @@ def create_broker_app(broker: Broker, clock: Clock) -> FastAPI:
     """One route for each act of :class:`Broker`; a refusal is problem+json with its code."""
     app = FastAPI(title="key broker", openapi_url=None, docs_url=None, redoc_url=None, lifespan=_tidying(broker, clock))
 
-    @app.exception_handler(DataspaceError)
-    def refused(_request: Request, error: DataspaceError) -> JSONResponse:
-        return JSONResponse(problem(error), status_code=error.status, media_type="application/problem+json")
+    install_problems(app)
 
     @app.get("/v1/health")
     def health() -> dict[str, str]:

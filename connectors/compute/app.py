@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 
 from connectors.compute.node import Node
+from connectors.faces import install_problems
 from connectors.messages import Job
 from dataspace.kernel.clock import Clock
-from dataspace.kernel.errors import DataspaceError
-from dataspace.kernel.http import problem
 
 
 def create_node_app(node: Node, clock: Clock) -> FastAPI:
     """``POST /v1/runs`` takes one job and answers with its sealed result."""
     app = FastAPI(title="compute node", openapi_url=None, docs_url=None, redoc_url=None)
 
-    @app.exception_handler(DataspaceError)
-    def refused(_request: Request, error: DataspaceError) -> JSONResponse:
-        return JSONResponse(problem(error), status_code=error.status, media_type="application/problem+json")
+    install_problems(app)
 
     @app.get("/v1/health")
     def health() -> dict[str, Any]:

@@ -64,8 +64,8 @@ def parse_canonical(data: bytes) -> dict[str, Json]:
     return value
 
 
-def _no_float(text: str) -> Json:
-    raise NotCanonicalError(f"signed objects hold whole numbers only, found {text[:20]!r}")
+def _no_float(_text: str) -> Json:
+    raise NotCanonicalError("signed objects hold whole numbers only")
 
 
 def _refuse_unsigned(value: Json) -> None:
