@@ -61,7 +61,6 @@ class Opened:
 
     ear: str
     keys: str
-    refused: dict[str, str]
 
 
 class Broker:
@@ -229,7 +228,7 @@ class Broker:
             seeds = self.store.keys(session, [g.terms.broker_key for g in grants])
         names, keys = record_keys(grants, {name: row["seed"] for name, row in seeds.items()})
         sealed = seal_record_keys(ear, names, keys)
-        return Opened(signed_ear, b64(sealed), {})
+        return Opened(signed_ear, b64(sealed))
 
     def _checked_grants(
         self,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from dataspace.kernel.encoding import b64, canonical, digest, unb64
+from dataspace.kernel.encoding import canonical, digest, unb64
 from dataspace.kernel.errors import MalformedError
 from dataspace.kernel.jws import Signed, SigningKey, parse, verify
 
@@ -97,7 +97,3 @@ def problems(error: ValidationError) -> str:
 def key_bytes(text: str, size: int = 32) -> bytes:
     """A public key written in a signed object."""
     return unb64(text, size=size)
-
-
-def key_text(raw: bytes) -> str:
-    return b64(raw)
